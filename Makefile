@@ -1,0 +1,36 @@
+# Each target makes what it needs: the virtual environment first. Plain `dvc repro` works once .venv/bin is on PATH.
+VENV := .venv
+PYTHON ?= python3
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# No call home: the pipeline works offline, and the numbers should not depend on the network.
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: repro test setup lint bench tiny clean
+
+repro: setup  ## run the experiment: rebuild what changed
+	dvc repro
+
+test: setup lint  ## the default tests, a few minutes
+	pytest -q
+
+setup: $(VENV)/.installed  ## the virtual environment with the pinned requirements
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed, found $$($(PYTHON) --version); try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+lint: setup
+	ruff check .
+	ruff format --check .
+
+bench: setup  ## measure speed and memory against the README's bars
+	python -m tests.bench
+
+tiny: setup  ## rebuild the tiny base and its scorer from nothing (hours on a CPU)
+	python -m stages.tiny
+
+clean:  ## remove scratch files; results and the cache stay
+	rm -rf scratch
