@@ -1,0 +1,84 @@
+"""The training pictures: drawn once with two looks, kept as arrays in scratch.
+
+Real photographs may be added to what the VAE and the scorer see: a parquet file in the layout of the public CIFAR-10
+edition (column `img` with encoded bytes, column `label`).
+"""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from stages.artifacts.captions import fill_template
+from stages.drawing.pictures import Look, draw_picture
+from stages.drawing.things import CLASS_NAMES, THINGS
+from stages.tiny.recipe import (
+    IMAGE_SIZE_PX,
+    NUM_ILLUSTRATIONS_PER_THING,
+    NUM_PHOTOS_PER_CLASS,
+    SCRATCH,
+)
+
+
+NUM_HELD_OUT_PHOTOGRAPHS = 5000
+
+
+class Drawings(NamedTuple):
+    """Pictures (N, 64, 64, 3) uint8 with a caption and a thing each."""
+
+    images: np.ndarray
+    captions: list[str]
+    things: list[str]
+
+
+def load_drawings(look: Look) -> Drawings:
+    """Training pictures of a look, drawn on the first call."""
+    count = NUM_ILLUSTRATIONS_PER_THING if look == "illustration" else NUM_PHOTOS_PER_CLASS
+    names = list(THINGS) if look == "illustration" else list(CLASS_NAMES)
+    images, texts = SCRATCH / f"{look}.npy", SCRATCH / f"{look}.json"
+    if not texts.exists():
+        drawings = draw_many([(look, name, seed) for seed in range(count) for name in names])
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        np.save(images, drawings.images)
+        partial = texts.with_suffix(".partial")
+        partial.write_text(json.dumps([drawings.captions, drawings.things]))
+        os.replace(partial, texts)
+    captions, things = json.loads(texts.read_text())
+    return Drawings(np.load(images, mmap_mode="r"), captions, things)
+
+
+def draw_many(jobs: Sequence[tuple[Look, str, int]]) -> Drawings:
+    """Draw (look, thing, seed) jobs on all cores, each picture resized to 64 px."""
+    with ProcessPoolExecutor() as pool:
+        results = list(tqdm(pool.map(_draw, jobs, chunksize=64), total=len(jobs), desc="draw"))
+    images, captions, things = zip(*results, strict=True)
+    return Drawings(np.stack(images), list(captions), list(things))
+
+
+def load_photographs(path: Path) -> Drawings:
+    """Real photographs of the ten classes, resized to 64 px, their captions "a photo of a CLASS".
+
+    The last `NUM_HELD_OUT_PHOTOGRAPHS` rows are left for measuring.
+    """
+    table = pd.read_parquet(path)[:-NUM_HELD_OUT_PHOTOGRAPHS]
+    images = [_resize(Image.open(io.BytesIO(row["bytes"]))) for row in table["img"]]
+    things = [CLASS_NAMES[label] for label in table["label"]]
+    return Drawings(np.stack(images), [fill_template("a photo of a {}", thing) for thing in things], things)
+
+
+def _draw(job: tuple[Look, str, int]) -> tuple[np.ndarray, str, str]:
+    picture = draw_picture(*job)
+    return _resize(picture.image), picture.caption, picture.thing
+
+
+def _resize(image: Image.Image) -> np.ndarray:
+    size = (IMAGE_SIZE_PX, IMAGE_SIZE_PX)
+    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))

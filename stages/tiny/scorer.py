@@ -1,0 +1,126 @@
+"""The scorer: an open_clip model of its own, trained on both looks and, where given, on real photographs.
+
+A small residual network with CLIP's attention pooling for pictures, a transformer for text. Nothing of it is shared
+with the generator but the tokenizer.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTokenizer
+
+from stages.tiny import recipe
+from stages.tiny.denoiser import tokenize
+from stages.tiny.drawings import Drawings
+from stages.tiny.training import DEVICE, autocast, train
+from stages.tiny.vae import to_pixel_values
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+LABEL_SMOOTHING = 0.05
+
+
+def build_config(tokenizer: CLIPTokenizer) -> dict:
+    """open_clip's configuration of the scorer, without a name of ours in it."""
+    return {
+        "model_cfg": {
+            "embed_dim": 128,
+            "vision_cfg": {
+                "image_size": recipe.IMAGE_SIZE_PX,
+                "layers": [1, 1, 1, 1],
+                "width": 16,
+                "head_width": 64,
+            },
+            "text_cfg": {
+                "context_length": recipe.MAX_TOKENS,
+                "vocab_size": len(tokenizer),
+                "hf_tokenizer_name": "models/tiny-scorer",
+                "width": 128,
+                "heads": 4,
+                "layers": 2,
+            },
+        },
+        "preprocess_cfg": {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic"},
+    }
+
+
+def train_scorer(
+    sets: list[Drawings], weights: list[float], tokenizer: CLIPTokenizer
+) -> open_clip.CLIP:
+    """Train contrastively on captioned picture sets, drawn with `weights`."""
+    plan = recipe.SCORER_PLAN
+    torch.manual_seed(plan.seed)
+    model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"]).to(DEVICE)
+    ids = [tokenize(tokenizer, drawings.captions) for drawings in sets]
+    things = [np.array(drawings.things) for drawings in sets]
+
+    def compute_loss(generator: torch.Generator) -> Tensor:
+        which = torch.multinomial(
+            torch.tensor(weights), plan.batch_size, replacement=True, generator=generator
+        ).tolist()
+        draws = torch.rand(plan.batch_size, generator=generator, dtype=torch.float64).tolist()
+        rows = [int(d * len(ids[w])) for w, d in zip(which, draws, strict=True)]
+        pairs = list(zip(which, rows, strict=True))
+        pixel_values = to_pixel_values(np.stack([sets[w].images[r] for w, r in pairs]))
+        pixel_values = augment(pixel_values, generator)
+        text = torch.stack([ids[w][r] for w, r in pairs])
+        named = np.array([things[w][r] for w, r in pairs])
+        with autocast():
+            image_embeds = model.encode_image(pixel_values)
+            text_embeds = model.encode_text(text.to(DEVICE))
+        return contrast(image_embeds.float(), text_embeds.float(), model.logit_scale.exp(), text, named)
+
+    train(plan, model, compute_loss)
+    return model
+
+
+def contrast(
+    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, text: Tensor, things: np.ndarray
+) -> Tensor:
+    """Symmetric contrastive loss of pairs (B, E) in which pairs with the same caption all match.
+
+    Radford et al. 2021 (CLIP), with several positives a row as in Khosla et al. 2020 (SupCon), equation 2: captions
+    repeat within a batch, and to push equal ones apart would be wrong.
+    """
+    image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
+    logits = logit_scale.clamp(max=100) * image_embeds @ text_embeds.T  # (B, B)
+    matches = (text[:, None] == text[None]).all(-1).to(logits)
+    targets = (matches / matches.sum(1, keepdim=True)).to(logits.device)
+    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+
+
+def augment(pixel_values: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the pictures, shift all by up to 4 px, change their light and colour a little."""
+    batch_size = len(pixel_values)
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        unit = torch.rand(batch_size, *shape, generator=generator)
+        return (low + (high - low) * unit).to(pixel_values)
+
+    flip = draw(0, 1, 1, 1, 1) < 0.5
+    pixel_values = torch.where(flip, pixel_values.flip(-1), pixel_values)
+    dx, dy = torch.randint(-4, 5, (2,), generator=generator).tolist()
+    pixel_values = F.pad(pixel_values, (4,) * 4, mode="replicate")
+    size = recipe.IMAGE_SIZE_PX
+    pixel_values = pixel_values[:, :, 4 + dy : 4 + dy + size, 4 + dx : 4 + dx + size]
+    noise = torch.randn(pixel_values.shape, generator=generator).to(pixel_values)
+    pixel_values = pixel_values * draw(0.85, 1.1, 3, 1, 1) + draw(-0.08, 0.08, 1, 1, 1)
+    return (pixel_values + noise * draw(0, 0.06, 1, 1, 1)).clamp(-1, 1)
+
+
+def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write config, float16 weights and tokenizer in the layout of open_clip's `local-dir:`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = build_config(tokenizer)
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+    }
+    save_file(weights, folder / "open_clip_model.safetensors")
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,38 @@
+"""The tokenizer of both the tiny base and its scorer: CLIP's byte-level BPE with a small vocabulary.
+
+Learned from the captions that the drawings come with. Any other text still has tokens, its bytes in the worst case.
+"""
+
+import json
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from stages.tiny.recipe import MAX_TOKENS, VOCABULARY_SIZE
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def build_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
+    """A CLIP tokenizer whose merges were learned from captions; `<|endoftext|>` has the highest id.
+
+    open_clip's text tower takes its embedding at the highest id of a caption, hence the order.
+    """
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    empty = CLIPTokenizer().backend_tokenizer
+    learner.normalizer, learner.pre_tokenizer = empty.normalizer, empty.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE - 2 - 256,
+        end_of_word_suffix="</w>",
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    learner.train_from_iterator(captions, trainer)
+    model = json.loads(learner.to_str())["model"]
+    # A byte that ends a word is a symbol of its own, and the trainer adds only those that it met.
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = dict.fromkeys(model["vocab"]) | dict.fromkeys(f"{letter}</w>" for letter in letters)
+    vocab = {token: index for index, token in enumerate([*tokens, START, END])}
+    merges = [tuple(merge) for merge in model["merges"]]
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)

@@ -1,0 +1,134 @@
+"""The autoencoder: 64 px pictures to (4, 16, 16) latents and back, in diffusers' AutoencoderKL.
+
+Trained whole first, then the decoder alone. In between the latents are whitened per channel, and the change is folded
+into the 1 x 1 convolutions around them, so that one `scaling_factor` brings every channel to unit standard deviation.
+"""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from stages.tiny import recipe
+from stages.tiny.training import DEVICE, autocast, train
+
+KL_WEIGHT = 1e-5
+SCALING_FACTOR = 0.18215
+"""v1.5's, so that a forgotten or doubled scaling shows here as it would there."""
+
+
+def build_vae() -> AutoencoderKL:
+    """A new autoencoder of 1.4 M parameters."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(24, 48, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=recipe.IMAGE_SIZE_PX,
+        scaling_factor=SCALING_FACTOR,
+        mid_block_add_attention=False,
+    )
+
+
+def train_vae(images: list[np.ndarray], weights: list[float]) -> AutoencoderKL:
+    """Train the whole autoencoder on uint8 picture sets (N, 64, 64, 3), drawn with `weights`."""
+    torch.manual_seed(recipe.VAE.seed)
+    vae = build_vae().to(DEVICE)
+
+    def compute_loss(generator: torch.Generator) -> Tensor:
+        pixel_values = draw_batch(images, weights, recipe.VAE.batch_size, generator)
+        with autocast():
+            posterior = vae.encode(pixel_values).latent_dist
+            mean, std = posterior.mean.float(), posterior.std.float()
+            noise = torch.randn(mean.shape, generator=generator).to(DEVICE)
+            reconstruction = vae.decode(mean + std * noise).sample.float()
+        return measure_error(reconstruction, pixel_values) + KL_WEIGHT * posterior.kl().mean()
+
+    train(recipe.VAE, vae, compute_loss)
+    return whiten_latents(vae, images, weights)
+
+
+def train_decoder(
+    vae: AutoencoderKL, images: list[np.ndarray], weights: list[float]
+) -> AutoencoderKL:
+    """Train the decoder alone: latents that were cached before stay valid."""
+    vae.requires_grad_(False)
+    decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
+
+    def compute_loss(generator: torch.Generator) -> Tensor:
+        pixel_values = draw_batch(images, weights, recipe.DECODER.batch_size, generator)
+        with autocast():
+            with torch.no_grad():
+                latents = vae.encode(pixel_values).latent_dist.mean
+            reconstruction = vae.decode(latents).sample.float()
+        return measure_error(reconstruction, pixel_values)
+
+    train(recipe.DECODER, decoder, compute_loss)
+    return vae
+
+
+def measure_error(reconstruction: Tensor, pixel_values: Tensor) -> Tensor:
+    """Squared error for the PSNR plus a little absolute error for crisp edges."""
+    return 4 * F.mse_loss(reconstruction, pixel_values) + 0.25 * F.l1_loss(
+        reconstruction, pixel_values
+    )
+
+
+@torch.no_grad()
+def whiten_latents(
+    vae: AutoencoderKL, images: list[np.ndarray], weights: list[float]
+) -> AutoencoderKL:
+    """Give every latent channel zero mean and a standard deviation of 1 / scaling_factor.
+
+    The functions that encode and decode are unchanged up to rounding: what `quant_conv` now divides by,
+    `post_quant_conv` multiplies with.
+    """
+    batch = draw_batch(images, weights, 2048, torch.Generator().manual_seed(1))
+    means = torch.cat([vae.encode(b).latent_dist.mean for b in batch.split(64)])
+    centre, scale = means.mean((0, 2, 3)), means.std((0, 2, 3)) * SCALING_FACTOR
+    quant, post = vae.quant_conv, vae.post_quant_conv
+    post.bias += (post.weight[:, :, 0, 0] * centre).sum(1)
+    post.weight *= scale[None, :, None, None]
+    num_channels = len(centre)
+    quant.bias[:num_channels] = (quant.bias[:num_channels] - centre) / scale
+    quant.weight[:num_channels] /= scale[:, None, None, None]
+    quant.bias[num_channels:] -= 2 * scale.log()  # the other half holds the log variance
+    return vae
+
+
+@torch.no_grad()
+def encode_all(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
+    """Scaled latent means (N, 4, 16, 16), float16, of uint8 pictures (N, 64, 64, 3)."""
+    vae = vae.eval().to(DEVICE)
+    latents = []
+    for first in tqdm(range(0, len(images), 128), desc="latents"):
+        with autocast():
+            mean = vae.encode(to_pixel_values(images[first : first + 128])).latent_dist.mean
+        latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
+    return torch.cat(latents)
+
+
+def draw_batch(
+    images: list[np.ndarray], weights: list[float], batch_size: int, generator: torch.Generator
+) -> Tensor:
+    """Pixel values (B, 3, 64, 64) in [-1, 1] from several sets, half of them mirrored."""
+    which = torch.multinomial(
+        torch.tensor(weights), batch_size, replacement=True, generator=generator
+    )
+    rows = torch.rand(batch_size, generator=generator, dtype=torch.float64)
+    batch = np.stack(
+        [images[w][int(r * len(images[w]))] for w, r in zip(which.tolist(), rows.tolist(), strict=True)]
+    )
+    flip = torch.rand(batch_size, generator=generator) < 0.5
+    pixel_values = to_pixel_values(batch)
+    return torch.where(flip[:, None, None, None].to(DEVICE), pixel_values.flip(-1), pixel_values)
+
+
+def to_pixel_values(images: np.ndarray) -> Tensor:
+    """Uint8 pictures (N, H, W, 3) as pixel values (N, 3, H, W) in [-1, 1], on `DEVICE`."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(DEVICE)
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
