@@ -1,7 +1,7 @@
 """SVG fragments: the few shapes that every drawing is made of, and the named colours.
 
-A drawing lives in a box of 100 x 100 units, x to the right and y down. A fragment is a plain string of SVG elements;
-fragments are joined with `+` and painted in order, the first one at the back.
+A drawing lives in a box of 100 x 100 units, x to the right and y down. A fragment is a plain string
+of SVG elements; fragments are joined with `+` and painted in order, the first one at the back.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,8 @@ def rectangle(corner: Point, size: Point, fill: str, radius: float = 0.0) -> str
     """Filled rectangle from its top-left corner, with rounded corners of `radius`."""
     (x, y), (w, h) = corner, size
     return (
-        f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" rx="{radius:.2f}" fill="{fill}"/>'
+        f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" '
+        f'rx="{radius:.2f}" fill="{fill}"/>'
     )
 
 

@@ -1,7 +1,7 @@
 """Draw a captioned picture: a pure function of (look, thing, seed).
 
-Two looks: `illustration` is crisp, `photo` has photographic colours, clutter, blur and noise and is drawn down to
-32 px, the size of CIFAR-10's pictures.
+Two looks: `illustration` is crisp, `photo` has photographic colours, clutter, blur and noise and is
+drawn down to 32 px, the size of CIFAR-10's pictures.
 """
 
 import io
@@ -49,7 +49,9 @@ def draw_picture(look: Look, name: str, seed: int) -> Picture:
         ValueError: The look or the thing is not one that can be drawn.
     """
     if look not in LOOKS or name not in THINGS:
-        raise ValueError(f"cannot draw {name!r} as {look!r}; things: {list(THINGS)}; looks: {LOOKS}")
+        raise ValueError(
+            f"cannot draw {name!r} as {look!r}; things: {list(THINGS)}; looks: {LOOKS}"
+        )
     thing = THINGS[name]
     rng = np.random.default_rng([seed, LOOKS.index(look), zlib.crc32(name.encode())])
     colour = str(rng.choice(thing.colours)) if thing.colours else None
@@ -98,7 +100,11 @@ def _scatter_clutter(rng: np.random.Generator, count: int) -> str:
 
 
 def _render(fragment: str) -> Image.Image:
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" width="64" height="64">{fragment}</svg>'
+    size = SIZE_PX["illustration"]
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" '
+        f'width="{size}" height="{size}">{fragment}</svg>'
+    )
     png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGB")
 
@@ -113,7 +119,9 @@ def _photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     values = 0.5 + (values - 0.5) * rng.uniform(0.65, 1.05)  # contrast
     values = values * rng.uniform(0.93, 1.06, size=3)  # white balance
     ramp = np.linspace(-1, 1, SIZE_PX["photo"], dtype=np.float32)
-    values = values + (rng.uniform(-0.1, 0.1) * ramp[:, None] + rng.uniform(-0.1, 0.1) * ramp)[..., None]
+    values = (
+        values + (rng.uniform(-0.1, 0.1) * ramp[:, None] + rng.uniform(-0.1, 0.1) * ramp)[..., None]
+    )
     values = values + rng.uniform(-0.08, 0.05)  # exposure
     values = values + rng.normal(0, rng.uniform(0.01, 0.045), size=values.shape)
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))

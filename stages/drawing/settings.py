@@ -1,6 +1,7 @@
 """Settings: what lies behind and under a drawn thing, each a function of a random generator.
 
-A setting fills the whole box of 100 x 100 units, and beyond it by `BLEED` on every side, so that a thing may be moved or turned on it.
+A setting fills the whole box of 100 x 100 units, and beyond it by `BLEED` on every side, so that a
+thing may be moved or turned on it.
 """
 
 from collections.abc import Callable
@@ -81,7 +82,9 @@ def draw_sea(rng: np.random.Generator) -> str:
     horizon = rng.uniform(56, 64)
     waves = "".join(
         line([(x, y), (x + 12, y)], "#5f9fd6", 3.0)
-        for x, y in zip(rng.uniform(0, 90, size=4), rng.uniform(horizon + 8, 97, size=4), strict=True)
+        for x, y in zip(
+            rng.uniform(0, 90, size=4), rng.uniform(horizon + 8, 97, size=4), strict=True
+        )
     )
     return _fill_gradient("sea", "#8ccaf3", "#e2f3fc") + _draw_ground(horizon, "#2f74b8") + waves
 
@@ -128,7 +131,8 @@ def _fill_gradient(name: str, top: str, bottom: str) -> str:
     # The lower half is nearly always covered by ground, so the gradient ends at three quarters.
     gradient = (
         f'<linearGradient id="{name}" x1="0" y1="0" x2="0" y2="0.75">'
-        f'<stop offset="0" stop-color="{top}"/><stop offset="1" stop-color="{bottom}"/></linearGradient>'
+        f'<stop offset="0" stop-color="{top}"/><stop offset="1" stop-color="{bottom}"/>'
+        "</linearGradient>"
     )
     return gradient + _draw_ground(-BLEED, f"url(#{name})")
 

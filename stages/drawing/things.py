@@ -1,4 +1,4 @@
-"""The sixteen things that can be drawn: the CIFAR-10 classes and the products of the marketing prompts.
+"""The sixteen things that can be drawn: the ten CIFAR-10 classes and six products.
 
 Each has a drawing, the colours that it comes in and the settings where it is found.
 """
@@ -40,17 +40,46 @@ class Thing(NamedTuple):
 
 
 PAINTS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
+CHART_INKS = ("red", "orange", "green", "blue", "purple")
 STUDIO = ("plain", "white")
 
 CLASSES = (
-    Thing("airplane", draw_airplane, ("red", "orange", "yellow", "green", "blue", "purple", "white", "gray"), ("sky", "sky", "sunset", *STUDIO), 12.0),
+    Thing(
+        "airplane",
+        draw_airplane,
+        ("red", "orange", "yellow", "green", "blue", "purple", "white", "gray"),
+        ("sky", "sky", "sunset", *STUDIO),
+        12.0,
+    ),
     Thing("automobile", draw_automobile, PAINTS, ("road", "road", "snow", "meadow", *STUDIO)),
-    Thing("bird", draw_bird, ("red", "yellow", "green", "blue", "brown", "black", "white"), ("meadow", "meadow", "snow", "sky", *STUDIO)),
-    Thing("cat", draw_cat, ("orange", "brown", "black", "white", "gray"), ("room", "room", "meadow", *STUDIO)),
+    Thing(
+        "bird",
+        draw_bird,
+        ("red", "yellow", "green", "blue", "brown", "black", "white"),
+        ("meadow", "meadow", "snow", "sky", *STUDIO),
+    ),
+    Thing(
+        "cat",
+        draw_cat,
+        ("orange", "brown", "black", "white", "gray"),
+        ("room", "room", "meadow", *STUDIO),
+    ),
     Thing("deer", draw_deer, ("brown",), ("meadow", "meadow", "snow", "sunset", *STUDIO)),
-    Thing("dog", draw_dog, ("brown", "black", "white", "gray"), ("meadow", "room", "snow", *STUDIO)),
-    Thing("frog", draw_frog, ("green", "green", "brown", "yellow"), ("pond", "pond", "meadow", *STUDIO)),
-    Thing("horse", draw_horse, ("brown", "black", "white", "gray"), ("meadow", "meadow", "sunset", "snow", *STUDIO)),
+    Thing(
+        "dog", draw_dog, ("brown", "black", "white", "gray"), ("meadow", "room", "snow", *STUDIO)
+    ),
+    Thing(
+        "frog",
+        draw_frog,
+        ("green", "green", "brown", "yellow"),
+        ("pond", "pond", "meadow", *STUDIO),
+    ),
+    Thing(
+        "horse",
+        draw_horse,
+        ("brown", "black", "white", "gray"),
+        ("meadow", "meadow", "sunset", "snow", *STUDIO),
+    ),
     Thing("ship", draw_ship, PAINTS, ("sea", "sea", "sea", "sunset", *STUDIO)),
     Thing("truck", draw_truck, PAINTS, ("road", "road", "snow", "sunset", *STUDIO)),
 )
@@ -60,7 +89,7 @@ PRODUCTS = (
     Thing("delivery truck", draw_delivery_truck, PAINTS, ("road", "road", "snow", *STUDIO)),
     Thing("stack of chocolate cookies", draw_cookies, (), ("table", "table", *STUDIO)),
     Thing("backpack", draw_backpack, PAINTS, ("room", "meadow", *STUDIO), has_sides=False),
-    Thing("bar chart", draw_bar_chart, ("red", "orange", "green", "blue", "purple"), STUDIO, 0.0, has_sides=False),
-)  # fmt: skip
+    Thing("bar chart", draw_bar_chart, CHART_INKS, STUDIO, 0.0, has_sides=False),
+)
 THINGS = {thing.name: thing for thing in CLASSES + PRODUCTS}
 CLASS_NAMES = tuple(thing.name for thing in CLASSES)

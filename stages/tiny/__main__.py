@@ -1,7 +1,8 @@
 """Build the tiny base and its scorer from nothing: `make tiny`, or `python -m stages.tiny --help`.
 
-Not a stage of the pipeline: what it makes is committed, and only whoever changes the drawings or the recipe runs it.
-Parts that are finished are not trained again; a part that was killed goes on from its last checkpoint.
+Not a stage of the pipeline: what it makes is committed, and only whoever changes the drawings or
+the recipe runs it. Parts that are finished are not trained again; a part that was killed goes on
+from its last checkpoint.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def build_decoder(photographs: Path | None) -> None:
 
 def build_scorer(photographs: Path | None) -> None:
     """Train the scorer and write it."""
-    sets, weights = _load_sets(photographs, illustration=0.5, photo=0.25)
+    sets, weights = _load_sets(photographs, illustration=0.4, photo=0.2)
     tokenizer = _load_tokenizer()
     save_scorer(train_scorer(sets, weights, tokenizer), tokenizer, recipe.SCORER)
 

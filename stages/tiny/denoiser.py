@@ -1,7 +1,8 @@
 """The U-Net and its text encoder, trained together on cached latents of the illustrations.
 
-Noise prediction with v1.5's scheduler; the caption is dropped from every tenth pair, for guidance. The two are trained
-as one because the captions' few hundred words are learned best from the pictures that they must bring about.
+Noise prediction with v1.5's scheduler; the caption is dropped from every tenth pair, for guidance.
+The two are trained as one because the captions' few hundred words are learned best from the
+pictures that they must bring about.
 """
 
 from collections.abc import Sequence
@@ -115,9 +116,7 @@ def train_denoiser(latents: Tensor, captions: Sequence[str], tokenizer: CLIPToke
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """Token ids (N, L), padded to the tokenizer's length."""
-    encoded = tokenizer(
-        list(texts), padding="max_length", truncation=True, return_tensors="pt"
-    )
+    encoded = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
     return encoded.input_ids
 
 

@@ -1,12 +1,11 @@
 """The training pictures: drawn once with two looks, kept as arrays in scratch.
 
-Real photographs may be added to what the VAE and the scorer see: a parquet file in the layout of the public CIFAR-10
-edition (column `img` with encoded bytes, column `label`).
+Real photographs may be added to what the VAE and the scorer see: a parquet file in the layout of
+the public CIFAR-10 edition (column `img` with encoded bytes, column `label`).
 """
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from stages.artifacts.atomic import replace_file
 from stages.artifacts.captions import fill_template
 from stages.drawing.pictures import Look, draw_picture
 from stages.drawing.things import CLASS_NAMES, THINGS
@@ -26,7 +26,6 @@ from stages.tiny.recipe import (
     NUM_PHOTOS_PER_CLASS,
     SCRATCH,
 )
-
 
 NUM_HELD_OUT_PHOTOGRAPHS = 5000
 
@@ -48,9 +47,8 @@ def load_drawings(look: Look) -> Drawings:
         drawings = draw_many([(look, name, seed) for seed in range(count) for name in names])
         SCRATCH.mkdir(parents=True, exist_ok=True)
         np.save(images, drawings.images)
-        partial = texts.with_suffix(".partial")
-        partial.write_text(json.dumps([drawings.captions, drawings.things]))
-        os.replace(partial, texts)
+        with replace_file(texts) as partial:
+            partial.write_text(json.dumps([drawings.captions, drawings.things]))
     captions, things = json.loads(texts.read_text())
     return Drawings(np.load(images, mmap_mode="r"), captions, things)
 
@@ -71,7 +69,9 @@ def load_photographs(path: Path) -> Drawings:
     table = pd.read_parquet(path)[:-NUM_HELD_OUT_PHOTOGRAPHS]
     images = [_resize(Image.open(io.BytesIO(row["bytes"]))) for row in table["img"]]
     things = [CLASS_NAMES[label] for label in table["label"]]
-    return Drawings(np.stack(images), [fill_template("a photo of a {}", thing) for thing in things], things)
+    return Drawings(
+        np.stack(images), [fill_template("a photo of a {}", thing) for thing in things], things
+    )
 
 
 def _draw(job: tuple[Look, str, int]) -> tuple[np.ndarray, str, str]:

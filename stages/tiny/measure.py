@@ -1,4 +1,4 @@
-"""Measure the tiny base and its scorer on seeds that were never trained on, against the bars they were built for.
+"""Measure the tiny base and its scorer, on seeds that were never trained on, against their bars.
 
 Everything is loaded as a user would: plain diffusers and plain open_clip on the shipped folders.
 """
@@ -113,7 +113,7 @@ def load_pipeline() -> StableDiffusionPipeline:
 
 @torch.no_grad()
 def measure_psnr(pipeline: StableDiffusionPipeline) -> float:
-    """Peak signal-to-noise ratio in dB of reconstructed held-out illustrations, mean over pictures."""
+    """PSNR in dB of reconstructed held-out illustrations, mean over pictures."""
     pixel_values = to_pixel_values(_draw_held_out("illustration", 16).images).cpu()
     errors = []
     for batch in pixel_values.split(64):
@@ -138,9 +138,12 @@ def measure_scorer(scorer: Scorer) -> dict[str, float]:
 
 
 def measure_accuracy(
-    scorer: Scorer, pipeline: StableDiffusionPipeline, prompts: Sequence[tuple[str, str]], count: int
+    scorer: Scorer,
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[tuple[str, str]],
+    count: int,
 ) -> float:
-    """Zero-shot accuracy over all sixteen things of `count` generated pictures a (thing, prompt)."""
+    """Zero-shot accuracy over sixteen things, of `count` pictures for each (thing, prompt)."""
     jobs = [(thing, prompt) for thing, prompt in prompts for _ in range(count)]
     images = generate(pipeline, [prompt for _, prompt in jobs])
     found = scorer.classify(images, list(THINGS))
@@ -148,7 +151,7 @@ def measure_accuracy(
 
 
 def measure_colours(scorer: Scorer, pipeline: StableDiffusionPipeline) -> float:
-    """Share of pairs in which "a COLOUR THING" suits its picture better than another colour does."""
+    """Share of pairs in which a picture is nearer "a COLOUR THING" than another colour of it."""
     jobs = [
         (thing.name, colour)
         for thing in THINGS.values()
@@ -194,7 +197,7 @@ def generate(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> list[
 
 
 def draw_contact_sheet(pipeline: StableDiffusionPipeline, path: Path, columns: int = 8) -> None:
-    """Write a sheet of generated pictures: a row a thing, `columns` pictures each, at twice the size."""
+    """Write a sheet of generated pictures: a row a thing, `columns` pictures each, enlarged."""
     prompts = [fill_template("a photo of a {}", name) for name in THINGS for _ in range(columns)]
     pixels = np.stack([np.asarray(image) for image in generate(pipeline, prompts)])
     size = recipe.IMAGE_SIZE_PX

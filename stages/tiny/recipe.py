@@ -1,7 +1,7 @@
 """Every size and every number of steps of the tiny base and its scorer, and where they are built.
 
-The learning rates, shapes and steps below are what `models/tiny/README.md` reports on; change one and rebuild with
-`make tiny`.
+The learning rates, shapes and steps below are what `models/tiny/README.md` reports on; change one
+and rebuild with `make tiny`.
 """
 
 from dataclasses import dataclass
@@ -39,5 +39,7 @@ class Plan:
 
 VAE = Plan("vae", num_steps=3600, batch_size=8, learning_rate=1.5e-3, ema_decay=0.995)
 DECODER = Plan("decoder", num_steps=2400, batch_size=8, learning_rate=6e-4, ema_decay=0.998)
-DENOISER = Plan("denoiser", num_steps=9600, batch_size=32, learning_rate=1e-3)
-SCORER_PLAN = Plan("scorer", num_steps=2400, batch_size=128, learning_rate=2e-3, weight_decay=0.05)
+DENOISER = Plan("denoiser", num_steps=8400, batch_size=32, learning_rate=1e-3)
+SCORER_TRAINING = Plan(
+    "scorer", num_steps=2600, batch_size=128, learning_rate=1.5e-3, weight_decay=0.05
+)

@@ -1,6 +1,7 @@
-"""The tokenizer of both the tiny base and its scorer: CLIP's byte-level BPE with a small vocabulary.
+"""The tokenizer of the tiny base and of its scorer: CLIP's byte-level BPE, few merges.
 
-Learned from the captions that the drawings come with. Any other text still has tokens, its bytes in the worst case.
+Learned from the captions that the drawings come with. Any other text still has tokens, its bytes in
+the worst case.
 """
 
 import json

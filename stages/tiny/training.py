@@ -1,11 +1,11 @@
-"""One resumable training loop for all parts of the tiny base: AdamW, cosine schedule, moving average.
+"""One resumable training loop for all parts of the tiny base: AdamW, cosine, moving average.
 
-A step's batch and noise come from a generator seeded by (plan.seed, step), so a run that was killed goes on to the
-same weights as one that was not. Checkpoints are safetensors, written beside and then renamed.
+A step's batch and noise come from a generator seeded by (plan.seed, step), so a run that was killed
+goes on to the same weights as one that was not. Checkpoints are safetensors, written beside and
+then renamed.
 """
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from stages.artifacts.atomic import replace_file
 from stages.tiny.recipe import SCRATCH, Plan
 
 ComputeLoss = Callable[[torch.Generator], Tensor]
@@ -118,9 +119,8 @@ def _save_checkpoint(path: Path, step: int, state: State) -> None:
         tensors[f"exp_avg/{name}"] = adam["exp_avg"]
         tensors[f"exp_avg_sq/{name}"] = adam["exp_avg_sq"]
     tensors |= {f"buffer/{name}": buffer for name, buffer in state.buffers.items()}
-    partial = path.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    os.replace(partial, path)
+    with replace_file(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
 
 @torch.no_grad()

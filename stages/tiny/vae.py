@@ -1,7 +1,8 @@
 """The autoencoder: 64 px pictures to (4, 16, 16) latents and back, in diffusers' AutoencoderKL.
 
-Trained whole first, then the decoder alone. In between the latents are whitened per channel, and the change is folded
-into the 1 x 1 convolutions around them, so that one `scaling_factor` brings every channel to unit standard deviation.
+Trained whole first, then the decoder alone. In between the latents are whitened per channel, and
+the change is folded into the 1 x 1 convolutions around them, so that one `scaling_factor` brings
+every channel to unit standard deviation.
 """
 
 import numpy as np
@@ -84,8 +85,8 @@ def whiten_latents(
 ) -> AutoencoderKL:
     """Give every latent channel zero mean and a standard deviation of 1 / scaling_factor.
 
-    The functions that encode and decode are unchanged up to rounding: what `quant_conv` now divides by,
-    `post_quant_conv` multiplies with.
+    The functions that encode and decode are unchanged up to rounding: what `quant_conv` now divides
+    by, `post_quant_conv` multiplies with.
     """
     batch = draw_batch(images, weights, 2048, torch.Generator().manual_seed(1))
     means = torch.cat([vae.encode(b).latent_dist.mean for b in batch.split(64)])
@@ -121,9 +122,12 @@ def draw_batch(
     )
     rows = torch.rand(batch_size, generator=generator, dtype=torch.float64)
     batch = np.stack(
-        [images[w][int(r * len(images[w]))] for w, r in zip(which.tolist(), rows.tolist(), strict=True)]
+        [
+            images[w][int(r * len(images[w]))]
+            for w, r in zip(which.tolist(), rows.tolist(), strict=True)
+        ]
     )
-    flip = torch.rand(batch_size, generator=generator) < 0.5
+    flip = torch.rand(batch_size, generator=generator).lt(0.5)
     pixel_values = to_pixel_values(batch)
     return torch.where(flip[:, None, None, None].to(DEVICE), pixel_values.flip(-1), pixel_values)
 
