@@ -1,0 +1,124 @@
+"""Tables and metrics in and out: parquet, CSV and JSON, columns checked, files replaced whole.
+
+Text columns are read as they were written: a class named "NA" or "null" stays text.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.artifacts.atomic import replace_file
+
+Schema = Mapping[str, str]
+"""Column name to pandas dtype."""
+
+PAIRS_COLUMNS = ("image", "caption", "class", "split", "source_id")
+PROMPTS_SCHEMA: Schema = {"prompt_id": "str", "set": "str", "class": "str", "prompt": "str"}
+SAMPLES_SCHEMA: Schema = {
+    "file_name": "str",
+    "prompt": "str",
+    "prompt_id": "str",
+    "set": "str",
+    "class": "str",
+    "index": "int64",
+    "seed": "uint64",
+    "steps": "int64",
+    "guidance": "float64",
+    "scheduler": "str",
+    "model": "str",
+    "is_finite": "bool",
+}
+SCORES_SCHEMA: Schema = {
+    "file_name": "str",
+    "prompt_id": "str",
+    "set": "str",
+    "class": "str",
+    "index": "int64",
+    "prompt": "str",
+    "clip_cosine": "float64",
+    "predicted_class": "str",
+    "is_correct": "bool",
+    "brightness": "float64",
+    "contrast": "float64",
+    "is_black": "bool",
+    "is_flat": "bool",
+    "is_finite": "bool",
+}
+
+
+def read_pairs(path: Path, columns: Sequence[str] = PAIRS_COLUMNS) -> pd.DataFrame:
+    """Read picture and caption pairs, or only some of their columns; training rows come first."""
+    _require_file(path, "prepare")
+    try:
+        return pd.read_parquet(path, columns=list(columns))
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not a table of pairs ({error}); run `dvc repro prepare`"
+        ) from None
+
+
+def read_prompts(path: Path) -> pd.DataFrame:
+    """Read the prompts to sample."""
+    return read_csv(path, PROMPTS_SCHEMA, stage="prepare")
+
+
+def read_samples(folder: Path) -> pd.DataFrame:
+    """Read what is known of a variant's pictures, from the metadata.csv beside them."""
+    return read_csv(folder / "metadata.csv", SAMPLES_SCHEMA, stage="sample")
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a variant's scores, a row a picture."""
+    return read_csv(path, SCORES_SCHEMA, stage="score")
+
+
+def read_csv(path: Path, schema: Schema, stage: str) -> pd.DataFrame:
+    """Read a CSV, whose schema's columns must be there; an empty number is NaN.
+
+    Raises:
+        FileNotFoundError: The file is missing; names the stage that makes it.
+        ValueError: A column is missing or holds something else than its dtype.
+    """
+    _require_file(path, stage)
+    numbers = {column: [""] for column, dtype in schema.items() if dtype == "float64"}
+    try:
+        table = pd.read_csv(path, dtype=dict(schema), keep_default_na=False, na_values=numbers)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}; run `dvc repro {stage}`") from None
+    missing = [column for column in schema if column not in table]
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(missing)}; run `dvc repro {stage}`")
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table without its index, as parquet or CSV by the path's suffix."""
+    with replace_file(path) as partial:
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pandas(table, preserve_index=False), partial)
+        else:
+            table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_json(path: Path, stage: str) -> dict:
+    """Read metrics or other values that a stage wrote."""
+    _require_file(path, stage)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); run `dvc repro {stage}`") from None
+
+
+def write_json(values: Mapping, path: Path) -> None:
+    """Write metrics; a number that is not finite is a ValueError, as JSON has none."""
+    with replace_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _require_file(path: Path, stage: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; run `dvc repro {stage}`, which writes it")

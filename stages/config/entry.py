@@ -1,0 +1,43 @@
+"""How a stage starts and ends: logs on stderr, seconds at the end, a user's mistake as one line.
+
+What a user can cause (ValueError, OSError, FloatingPointError) ends in `error: ...` and exit code
+1. Anything else is a bug of ours and keeps its traceback.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def run_stage(main: Callable[..., None], *args: str) -> None:
+    """Run a stage's `main(*args)` as a command-line program.
+
+    Raises:
+        SystemExit: With 1 after a user's mistake, with 130 after Ctrl-C.
+    """
+    _set_up_logging()
+    name = " ".join([Path(sys.argv[0]).stem, *args])
+    start = time.perf_counter()
+    try:
+        main(*args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        for line in (str(error) or type(error).__name__).splitlines():
+            logger.error("error: %s", line)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        logger.error("%s: interrupted", name)
+        sys.exit(INTERRUPTED)
+    logger.info("%s: %.1f s", name, time.perf_counter() - start)
+
+
+def _set_up_logging() -> None:
+    """Show our own messages, and only the warnings of the libraries."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for ours in ("stages", "__main__"):
+        logging.getLogger(ours).setLevel(logging.INFO)

@@ -1,0 +1,65 @@
+"""Words for mistakes in params.yaml: a line each with the key, what was found, what is allowed."""
+
+import json
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+MAX_SHOWN = 60
+
+
+def explain(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
+    """A line for each mistake; a key that is missing because it is misspelt is told once."""
+    lines, missing, guessed = [], {}, set()
+    for error in errors:
+        *parents, key = error["loc"]
+        where = ".".join(map(str, error["loc"]))
+        if error["type"] == "extra_forbidden":
+            known = _list_keys(model, parents)
+            guessed |= {(*parents, guess) for guess in _guess(str(key), known)}
+            hint = suggest(str(key), known) or f"; known here: {enumerate_keys(known)}"
+            lines.append(f"{where}: unknown key{hint}")
+        elif error["type"] == "missing":
+            missing[error["loc"]] = f"{where}: missing"
+        else:
+            lines.append(f"{where}: found {show(error['input'])}; {_reword(error['msg'])}")
+    return lines + [line for loc, line in missing.items() if loc not in guessed]
+
+
+def show(value: object) -> str:
+    """A value as it stands in the file, cut when it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+
+
+def enumerate_keys(keys: Iterable[object]) -> str:
+    """Keys in a sentence."""
+    return ", ".join(map(str, keys))
+
+
+def suggest(key: str, known: Iterable[str]) -> str:
+    """The known key that was probably meant, as the end of a sentence; empty if none is near."""
+    return "".join(f"; did you mean {guess}?" for guess in _guess(key, known))
+
+
+def _guess(key: str, known: Iterable[str]) -> list[str]:
+    return get_close_matches(key, list(known), n=1)
+
+
+def _list_keys(model: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
+    """The keys of the section at a place such as ("bases", "tiny", "data")."""
+    section: Any = model
+    for key in loc:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(key)].annotation
+        else:  # dict[str, Section] or tuple[Section, ...]
+            section = next(kind for kind in get_args(section) if hasattr(kind, "model_fields"))
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _reword(message: str) -> str:
+    message = message.removeprefix("Value error, ").replace("Input should", "should")
+    return message[0].lower() + message[1:]

@@ -1,0 +1,277 @@
+"""params.yaml as frozen, typed and bounded sections.
+
+There are no defaults and no unknown keys, and every mistake is named at once.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from stages.config.mistakes import enumerate_keys, explain, show, suggest
+
+PARAMS = Path("params.yaml")
+
+
+def _refuse_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def _check_text(value: str) -> str:
+    if not value.strip() or value != value.strip() or len(value.splitlines()) != 1:
+        raise ValueError("should be one line of text without blanks at its ends")
+    return value
+
+
+def _check_template(value: str) -> str:
+    if value.count("{}") != 1:
+        raise ValueError("should hold exactly one {} for the class name")
+    return value
+
+
+def _check_distinct(values: list[Any]) -> list[Any]:
+    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    if repeated:
+        raise ValueError(f"should name each once, but {show(repeated[0])} is there twice")
+    return values
+
+
+Int = Annotated[int, BeforeValidator(_refuse_bool)]
+Float = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
+Count = Annotated[Int, Field(ge=1)]
+Seed = Annotated[Int, Field(ge=0, le=2**32 - 1)]
+Fraction = Annotated[Float, Field(ge=0, le=1)]
+Decay = Annotated[Float, Field(ge=0, lt=1)]
+Text = Annotated[str, AfterValidator(_check_text)]
+Template = Annotated[Text, AfterValidator(_check_template)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+Templates = Annotated[tuple[Template, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataParams(Section):
+    """Where the pictures come from."""
+
+    source: Literal["drawn", "cifar10", "parquet", "imagefolder"]
+    root: Text | None
+    image_column: Text | None
+    label_column: Text | None
+    caption_column: Text | None
+
+    @property
+    def path(self) -> Path:
+        """The root of a source that reads files."""
+        assert self.root is not None, f"source {self.source} has no root"
+        return Path(self.root)
+
+    @field_validator("root")
+    @classmethod
+    def _check_root(cls, root: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source")
+        if source == "drawn" and root is not None:
+            raise ValueError("should be null: source drawn reads no files")
+        if source not in (None, "drawn") and root is None:
+            raise ValueError(f"should be a path: source {source} reads files")
+        return root
+
+    @field_validator("image_column", "label_column", "caption_column")
+    @classmethod
+    def _check_column(cls, column: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source")
+        if source not in (None, "parquet") and column is not None:
+            raise ValueError(f"should be null: source {source} has no columns")
+        if source == "parquet" and column is None:
+            if info.field_name == "image_column":
+                raise ValueError("should name the column of encoded pictures: source is parquet")
+            if info.field_name == "caption_column" and info.data.get("label_column") is None:
+                raise ValueError("should name a column, as label_column is null too")
+        return column
+
+
+class BaseParams(Section):
+    """A base model with its scorer, resolution, precision and pictures."""
+
+    model: Text
+    revision: Text | None
+    scorer: Text
+    scorer_pretrained: Text | None
+    resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]
+    precision: Literal["fp32", "bf16", "fp16"]
+    data: DataParams
+
+
+class PrepareParams(Section):
+    """Which pairs are made."""
+
+    num_pairs: Count
+    num_validation_pairs: Count
+    seed: Seed
+    classes: Names
+    caption_templates: Templates
+
+
+class MarketingPrompt(Section):
+    """A prompt outside the domain that is trained on."""
+
+    class_name: Text = Field(alias="class")
+    prompt: Text
+
+
+class PromptsParams(Section):
+    """What is sampled."""
+
+    class_templates: Templates
+    marketing: Annotated[tuple[MarketingPrompt, ...], Field(min_length=1)]
+
+    @field_validator("marketing")
+    @classmethod
+    def _check_prompts(cls, marketing: tuple[MarketingPrompt, ...]) -> tuple[MarketingPrompt, ...]:
+        _check_distinct([row.prompt for row in marketing])
+        return marketing
+
+
+class FinetuneParams(Section):
+    """How the cross-attention is trained."""
+
+    method: Literal["attn2"]
+    learning_rate: Fraction
+    lr_scheduler: Literal["cosine", "linear", "constant"]
+    max_train_steps: Annotated[Int, Field(ge=0)]
+    lr_warmup_steps: Annotated[Int, Field(ge=0)]
+    train_batch_size: Count
+    gradient_accumulation_steps: Count
+    adam_beta1: Decay
+    adam_beta2: Decay
+    adam_weight_decay: Fraction
+    adam_epsilon: Annotated[Float, Field(gt=0, le=1)]
+    max_grad_norm: Annotated[Float, Field(gt=0)]
+    validation_steps: Count
+    checkpoint_steps: Count
+    seed: Seed
+
+    @field_validator("lr_warmup_steps")
+    @classmethod
+    def _check_warmup(cls, steps: int, info: ValidationInfo) -> int:
+        limit = info.data.get("max_train_steps", steps)
+        if steps > limit:
+            raise ValueError(f"should be at most max_train_steps, {limit}")
+        return steps
+
+
+class SampleParams(Section):
+    """How pictures are sampled, for both variants alike."""
+
+    scheduler: Literal["ddim", "ddpm", "dpm_solver_pp", "euler"]
+    num_inference_steps: Annotated[Count, Field(le=1000)]
+    guidance_scale: Annotated[Float, Field(ge=1, le=100)]
+    images_per_class_prompt: Count
+    images_per_marketing_prompt: Count
+    batch_size: Count
+    seed: Seed
+
+
+class ScoreParams(Section):
+    """How pictures are scored."""
+
+    zero_shot_template: Template
+    batch_size: Count
+    black_brightness: Fraction
+    flat_contrast: Fraction
+
+
+class CompareParams(Section):
+    """How the two variants are compared."""
+
+    confidence_level: Annotated[Float, Field(gt=0, lt=1)]
+    num_resamples: Annotated[Int, Field(ge=100, le=1_000_000)]
+    seed: Seed
+
+
+class ReportParams(Section):
+    """What the report shows."""
+
+    grid_images_per_prompt: Count
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    bases: dict[str, BaseParams]
+    base: str
+    prepare: PrepareParams
+    prompts: PromptsParams
+    finetune: FinetuneParams
+    sample: SampleParams
+    score: ScoreParams
+    compare: CompareParams
+    report: ReportParams
+
+    @field_validator("base")
+    @classmethod
+    def _check_base(cls, base: str, info: ValidationInfo) -> str:
+        bases = info.data.get("bases", {base: None})
+        if base not in bases:
+            raise ValueError(
+                f"should be a key of bases: {enumerate_keys(bases)}{suggest(base, bases)}"
+            )
+        return base
+
+    @property
+    def chosen(self) -> BaseParams:
+        """The base that `base` names."""
+        return self.bases[self.base]
+
+
+def load_params() -> Params:
+    """Read and check params.yaml of the current folder.
+
+    Raises:
+        FileNotFoundError: The current folder holds no params.yaml.
+        ValueError: A line for each mistake: the key, what was found, what is allowed.
+    """
+    if not PARAMS.exists():
+        raise FileNotFoundError(f"no {PARAMS} in {Path.cwd()}; run from the project's root")
+    return parse_params(PARAMS.read_text(encoding="utf-8"))
+
+
+def parse_params(text: str) -> Params:
+    """Check the text of a params.yaml; see `load_params`."""
+    values = _parse_yaml(text)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(
+            "\n".join(f"{PARAMS}: {line}" for line in explain(Params, error.errors()))
+        ) from None
+
+
+def _parse_yaml(text: str) -> dict[str, Any]:
+    try:
+        values = YAML(typ="safe", pure=True).load(text)  # 1.2: 5e-06 is a number
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        problem = " ".join((error.problem or "not YAML").split())
+        raise ValueError(f"{PARAMS}, line {line}: {problem}") from None
+    except YAMLError as error:
+        raise ValueError(f"{PARAMS}: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{PARAMS}: found {show(values)}; should be sections of keys and values")
+    return values

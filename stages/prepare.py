@@ -1,0 +1,142 @@
+"""Make the captioned pairs to train on and the prompts to sample.
+
+Reads the data source that the chosen base names. Writes data/pairs.parquet, data/prompts.csv and
+plots/pairs.png, a sheet to look at. Every later stage sees pictures and captions as they are here.
+"""
+
+import hashlib
+import logging
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from stages.artifacts.captions import fill_template
+from stages.artifacts.images import (
+    decode_image,
+    draw_sheet,
+    encode_png,
+    resize_to_square,
+    write_png,
+)
+from stages.artifacts.tables import PAIRS_COLUMNS, write_table
+from stages.config import paths
+from stages.config.entry import run_stage
+from stages.config.params import PromptsParams, load_params
+from stages.sources.choosing import choose_pictures
+from stages.sources.opening import open_source
+from stages.sources.source import Entry, Source
+
+logger = logging.getLogger(__name__)
+
+SHEET_COLUMNS = 12
+SHEET_TILE_PX = 128
+MAX_SLUG = 40
+
+
+def main() -> None:
+    """Make pairs and prompts as params.yaml says."""
+    params = load_params()
+    prepare, base = params.prepare, params.chosen
+    logger.info("base %s, source %s, %s", params.base, base.data.source, prepare)
+    prompts = build_prompts(prepare.classes, params.prompts)
+    source = open_source(base.data, prepare.classes)
+    choice = choose_pictures(
+        source, prepare.classes, prepare.num_pairs, prepare.num_validation_pairs, prepare.seed
+    )
+    pairs = pd.concat(
+        [
+            build_pairs(source, choice.train, "train", prepare.caption_templates),
+            build_pairs(source, choice.validation, "validation", prepare.caption_templates),
+        ],
+        ignore_index=True,
+    )
+    pairs["image"] = load_pictures(source, [*choice.train, *choice.validation], base.resolution_px)
+    write_table(pairs[list(PAIRS_COLUMNS)], paths.PAIRS)
+    write_table(prompts, paths.PROMPTS)
+    write_png(draw_pairs(pairs, prepare.classes), paths.PAIRS_SHEET)
+    logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
+
+
+def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame:
+    """Fill every class template with every class, and add the marketing prompts.
+
+    Raises:
+        ValueError: Two of them come out the same.
+    """
+    rows = [
+        ("class", name, fill_template(template, name))
+        for name in classes
+        for template in params.class_templates
+    ]
+    rows += [("marketing", row.class_name, row.prompt) for row in params.marketing]
+    prompt, count = Counter(prompt for _, _, prompt in rows).most_common(1)[0]
+    if count > 1:
+        raise ValueError(
+            f"prompts: {prompt!r} comes out {count} times; change a template or prompt"
+        )
+    table = pd.DataFrame(rows, columns=["set", "class", "prompt"])
+    table.insert(0, "prompt_id", [make_prompt_id(prompt) for prompt in table["prompt"]])
+    return table
+
+
+def make_prompt_id(prompt: str) -> str:
+    """A file name that depends on the prompt alone: readable words and six hex digits."""
+    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    slug = re.sub("[^a-z0-9]+", "-", ascii_text).strip("-")[:MAX_SLUG].strip("-")
+    return f"{slug or 'prompt'}-{hashlib.blake2b(prompt.encode(), digest_size=3).hexdigest()}"
+
+
+def build_pairs(
+    source: Source, indices: Sequence[int], split: str, templates: Sequence[str]
+) -> pd.DataFrame:
+    """The pairs of a split without their pictures; each class takes the templates by turns."""
+    entries = [source.entries[index] for index in indices]
+    turns: Counter[str | None] = Counter()
+    captions = [entry.caption or _fill_next(entry, templates, turns) for entry in entries]
+    return pd.DataFrame(
+        {
+            "caption": captions,
+            "class": pd.Series([entry.class_name for entry in entries], dtype="str"),
+            "split": split,
+            "source_id": [entry.source_id for entry in entries],
+        }
+    )
+
+
+def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None]) -> str:
+    if entry.class_name is None:
+        raise ValueError(f"{entry.source_id}: the picture has neither a caption nor a class")
+    template = templates[turns[entry.class_name] % len(templates)]
+    turns[entry.class_name] += 1
+    return fill_template(template, entry.class_name)
+
+
+def load_pictures(source: Source, indices: Sequence[int], resolution_px: int) -> list[bytes]:
+    """PNGs of the pictures, square and resized, in the order of `indices`."""
+    encoded = {}
+    order = sorted(indices)  # as sources store them
+    for index in tqdm(order, desc="pictures", unit=" pictures", mininterval=1):
+        encoded[index] = encode_png(resize_to_square(source.load_image(index), resolution_px))
+    return [encoded[index] for index in indices]
+
+
+def draw_pairs(pairs: pd.DataFrame, classes: Sequence[str]) -> Image.Image:
+    """A row of training pictures for each class, or one row if the pairs have no classes."""
+    train = pairs[pairs["split"] == "train"]
+    groups = [(name, train[train["class"] == name]) for name in classes]
+    if train["class"].isna().all():
+        groups = [("no class", train)]
+    rows = [
+        (name, [decode_image(data, name) for data in group["image"].head(SHEET_COLUMNS)])
+        for name, group in groups
+    ]
+    return draw_sheet(rows, SHEET_TILE_PX)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,46 @@
+import logging
+
+import pytest
+
+from stages.config.entry import run_stage
+
+
+@pytest.fixture(autouse=True)
+def _levels(caplog):
+    caplog.set_level(logging.INFO, logger="stages.config.entry")
+
+
+def fail(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError, OSError, FloatingPointError])
+def test_a_users_mistake_is_an_error_line_and_exit_code_1(kind, caplog):
+    with pytest.raises(SystemExit) as caught:
+        run_stage(fail(kind("first\nsecond")))
+    assert caught.value.code == 1
+    assert caplog.messages == ["error: first", "error: second"]
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_an_interrupt_exits_with_130(caplog):
+    with pytest.raises(SystemExit) as caught:
+        run_stage(fail(KeyboardInterrupt()))
+    assert caught.value.code == 130
+    assert caplog.messages[-1].endswith("interrupted")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(KeyError):
+        run_stage(fail(KeyError("x")))
+
+
+def test_arguments_reach_main_and_the_seconds_are_logged(caplog):
+    seen = []
+    run_stage(seen.append, "baseline")
+    assert seen == ["baseline"]
+    assert caplog.messages[-1].endswith(" s")
+    assert "baseline: " in caplog.messages[-1]

@@ -1,0 +1,152 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.config.params import load_params, parse_params
+
+TEXT = Path("params.yaml").read_text(encoding="utf-8")
+
+
+def replace(old: str, new: str) -> str:
+    assert old in TEXT
+    return TEXT.replace(old, new, 1)
+
+
+def explain(text: str) -> list[str]:
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        parse_params(text)
+    return str(caught.value).splitlines()
+
+
+def test_the_shipped_params_are_valid_for_each_base():
+    params = load_params()
+    for base in params.bases:
+        assert parse_params(replace("base: tiny ", f"base: {base} ")).chosen == params.bases[base]
+
+
+@pytest.mark.parametrize("text", ["5e-06", "0.000005", '"5e-06"', "5.0e-6"])
+def test_every_spelling_of_a_number_is_read(text):
+    params = parse_params(replace("learning_rate: 1e-4", f"learning_rate: {text}"))
+    assert params.finetune.learning_rate == 5e-6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "num_pairs: 2000",
+            "num_pair: 2000",
+            "prepare.num_pair: unknown key; did you mean num_pairs?",
+        ),
+        ("num_pairs: 2000", "", "prepare.num_pairs: missing"),
+        (
+            "num_pairs: 2000",
+            "num_pairs: 0",
+            "prepare.num_pairs: found 0; should be greater than or equal to 1",
+        ),
+        (
+            "num_pairs: 2000",
+            "num_pairs: true",
+            "prepare.num_pairs: found true; should be a number",
+        ),
+        (
+            "learning_rate: 1e-4",
+            "learning_rate: .inf",
+            "finetune.learning_rate: found Infinity; should be a finite number",
+        ),
+        (
+            "base: tiny ",
+            "base: tinny ",
+            'base: found "tinny"; should be a key of bases: tiny, sd15; did you mean tiny?',
+        ),
+        (
+            "scheduler: ddim",
+            "scheduler: dimm",
+            'sample.scheduler: found "dimm"; '
+            "should be 'ddim', 'ddpm', 'dpm_solver_pp' or 'euler'",
+        ),
+        (
+            "    - a photo of a {}",
+            "    - a photo",
+            'prepare.caption_templates.0: found "a photo"; '
+            "should hold exactly one {} for the class name",
+        ),
+        (
+            "lr_warmup_steps: 0",
+            "lr_warmup_steps: 401",
+            "finetune.lr_warmup_steps: found 401; should be at most max_train_steps, 400",
+        ),
+        (
+            "class: coffee mug",
+            "clas: coffee mug",
+            "prompts.marketing.1.clas: unknown key; did you mean class?",
+        ),
+        (
+            "root: null ",
+            "root: somewhere ",
+            'bases.tiny.data.root: found "somewhere"; should be null: source drawn reads no files',
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line):
+    assert explain(replace(old, new)) == [f"params.yaml: {line}"]
+
+
+def test_all_mistakes_are_told_at_once():
+    text = replace("num_pairs: 2000", "num_pairs: no").replace("guidance_scale", "guidence_scale")
+    assert [line.split(": ")[1] for line in explain(text)] == [
+        "prepare.num_pairs",
+        "sample.guidence_scale",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("cat, deer", "cat, cat"),
+        ("    - a picture of a {}", "    - a photo of a {}"),
+        (
+            "a blue coffee mug on a wooden table",
+            "a product photo of a red running shoe on a white background",
+        ),
+    ],
+)
+def test_what_is_named_twice_is_refused(old, new):
+    assert "is there twice" in explain(replace(old, new))[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        (("cifar10", None, None, None, None), "root"),
+        (("imagefolder", "x", "a", None, None), "image_column"),
+        (("parquet", "x", None, "b", None), "image_column"),
+        (("parquet", "x", "a", None, None), "caption_column"),
+    ],
+)
+def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
+    keys = ("source", "root", "image_column", "label_column", "caption_column")
+    data = json.dumps(dict(zip(keys, data, strict=True)))
+    text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: null, scorer: s, "
+    text += f"scorer_pretrained: null, resolution_px: 64, precision: fp32, data: {data}}}\n"
+    (line,) = explain(text + TEXT[TEXT.index("prepare:") :])
+    assert line.startswith(f"params.yaml: bases.mine.data.{key}: found ")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("prepare:\n  - [", "params.yaml, line "),
+        ("base: a\nbase: b\n", 'params.yaml, line 2: found duplicate key "base"'),
+        ("", "params.yaml: found null; should be sections"),
+    ],
+)
+def test_what_is_no_yaml_is_said_with_its_line(text, line):
+    assert explain(text)[0].startswith(line)
+
+
+def test_outside_of_the_project_the_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no params\.yaml in .*; run from the project's"):
+        load_params()

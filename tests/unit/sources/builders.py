@@ -1,0 +1,16 @@
+"""Builders of what the tests of the sources share."""
+
+from PIL import Image
+
+from stages.config.params import DataParams
+
+CLASSES = ("cat", "dog")
+
+
+def make_data(source, root=None, **columns):
+    names = ("image_column", "label_column", "caption_column")
+    return DataParams(source=source, root=root and str(root), **dict.fromkeys(names) | columns)
+
+
+def make_picture(value):
+    return Image.new("RGB", (4, 4), (value, value, value))

@@ -1,0 +1,82 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.artifacts.images import encode_png
+from stages.sources.opening import open_source
+from tests.unit.sources.builders import CLASSES, make_data, make_picture
+
+
+def write_parquet(path, columns, rows_per_group=2):
+    pq.write_table(pa.table(columns), path, row_group_size=rows_per_group)
+    return path
+
+
+def make_parquet_data(path, **columns):
+    return make_data("parquet", path, **{"image_column": "img", "label_column": "label"} | columns)
+
+
+PNGS = [encode_png(make_picture(value)) for value in range(5)]
+
+
+@pytest.mark.parametrize(
+    "pictures", [PNGS, [{"bytes": data, "path": None} for data in PNGS]], ids=["bytes", "struct"]
+)
+def test_parquet_gives_each_row_its_own_picture_across_row_groups(pictures, tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"img": pictures, "label": [0, 1, 1, 0, 1]})
+    source = open_source(make_parquet_data(path), CLASSES)
+    assert [entry.class_name for entry in source.entries] == ["cat", "dog", "dog", "cat", "dog"]
+    assert [source.load_image(row).getpixel((0, 0))[0] for row in (4, 0, 2, 1, 3)] == [
+        4,
+        0,
+        2,
+        1,
+        3,
+    ]
+    assert source.entries[3].source_id == "a.parquet#3"
+
+
+def test_parquet_takes_names_as_labels_and_captions_where_there_are_some(tmp_path):
+    columns = {"img": PNGS[:2], "label": ["dog", "cat"], "text": [" a \n dog", None]}
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    source = open_source(make_parquet_data(path, caption_column="text"), CLASSES)
+    assert [entry[1:] for entry in source.entries] == [("dog", "a dog"), ("cat", None)]
+    source = open_source(make_parquet_data(path, label_column=None, caption_column="text"), ())
+    assert source.entries[0][1:] == (None, "a dog")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [0, 2]}, r"row 1: label 2 is none of prepare\.classes \(0 to 1\)"),
+        ({"label": [-1, 0]}, r"row 0: label -1 is none"),
+        ({"label": ["cat", "cow"]}, r"row 1: label 'cow' is none of .* \(cat, dog\)"),
+        ({"label": [0, None]}, r"row 1: label None is none"),
+        ({"label": [True, False]}, r"row 0: label True is none"),
+        ({"other": [0, 1]}, r"no column 'label'; it has img, other"),
+        ({"label": [0, 1], "img": ["a", "b"]}, r"column 'img' holds string, expected bytes"),
+    ],
+)
+def test_parquet_names_the_row_or_column_that_is_wrong(columns, message, tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"img": PNGS[:2]} | columns)
+    with pytest.raises(ValueError, match=rf"a\.parquet.*{message}"):
+        open_source(make_parquet_data(path), CLASSES)
+
+
+def test_parquet_names_the_row_whose_picture_is_broken_or_missing(tmp_path):
+    columns = {"img": [PNGS[0], PNGS[1][:30], None], "label": [0, 1, 1]}
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    source = open_source(make_parquet_data(path), CLASSES)
+    with pytest.raises(ValueError, match=r"a\.parquet, row 1: not a picture"):
+        source.load_image(1)
+    with pytest.raises(ValueError, match=r"a\.parquet, row 2: no picture in column 'img'"):
+        source.load_image(2)
+
+
+def test_parquet_refuses_a_missing_or_truncated_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        open_source(make_parquet_data(tmp_path / "a.parquet"), CLASSES)
+    path = write_parquet(tmp_path / "a.parquet", {"img": PNGS, "label": [0] * 5})
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match="not a whole parquet file"):
+        open_source(make_parquet_data(path), CLASSES)

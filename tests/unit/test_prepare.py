@@ -1,0 +1,168 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from stages import prepare
+from stages.artifacts.images import decode_image, resize_to_square
+from stages.artifacts.tables import read_pairs, read_prompts
+from stages.config import paths
+from stages.config.params import PromptsParams
+from stages.drawing.pictures import draw_picture
+from stages.sources.source import Entry, Source
+
+ROOT = Path.cwd()
+PUBLIC_EDITION = Path("../shared/data/cifar10_train.parquet")
+
+
+def write_params(folder, num_classes=3, **data):
+    values = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["bases"]["tiny"]["data"] |= data
+    values["prepare"] |= {"num_pairs": 14, "num_validation_pairs": 6}
+    values["prepare"]["classes"] = values["prepare"]["classes"][:num_classes]
+    (folder / "params.yaml").write_text(json.dumps(values))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    return tmp_path
+
+
+def make_prompts(*marketing, templates=("a photo of a {}", "a {}")):
+    rows = [{"class": "thing", "prompt": prompt} for prompt in marketing]
+    return PromptsParams(class_templates=templates, marketing=rows)
+
+
+def test_pairs_and_prompts_are_as_the_params_say(project):
+    prepare.main()
+    pairs = read_pairs(paths.PAIRS)
+    assert list(pairs["split"]) == ["train"] * 14 + ["validation"] * 6
+    assert pairs.groupby(["split", "class"]).size().to_list() == [5, 5, 4, 2, 2, 2]
+    assert pairs["source_id"].is_unique
+    for data in pairs["image"]:
+        image = Image.open(io.BytesIO(data))
+        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 64))
+    prompts = read_prompts(paths.PROMPTS)
+    assert prompts["set"].value_counts().to_dict() == {"class": 15, "marketing": 6}
+    assert prompts["prompt_id"].is_unique
+
+
+def test_each_pair_has_the_picture_that_its_source_id_names(project):
+    prepare.main()
+    for row in read_pairs(paths.PAIRS).itertuples():
+        _, name, seed = row.source_id.split("/")
+        assert name in row.caption
+        expected = resize_to_square(draw_picture("photo", name, int(seed)).image, 64)
+        assert decode_image(row.image, "") == expected
+
+
+def test_the_same_params_write_the_same_bytes(project):
+    written = []
+    for _ in range(2):
+        prepare.main()
+        written.append([path.read_bytes() for path in (paths.PAIRS, paths.PROMPTS)])
+    assert written[0] == written[1]
+
+
+def test_each_class_takes_the_templates_by_turns_and_own_captions_come_first():
+    names = ["apple", "cat", "apple", "apple", "cat"]
+    entries = [Entry(str(i), name) for i, name in enumerate(names)] + [Entry("5", "cat", "my own")]
+    source = Source("x", entries, lambda _: None)
+    pairs = prepare.build_pairs(source, range(6), "train", ["a {}", "the {}"])
+    assert list(pairs["caption"]) == [
+        "an apple",
+        "a cat",
+        "the apple",
+        "an apple",
+        "the cat",
+        "my own",
+    ]
+
+
+def test_a_picture_with_neither_class_nor_caption_is_named():
+    source = Source("x", [Entry("here.png")], lambda _: None)
+    with pytest.raises(ValueError, match=r"here\.png: .*neither a caption nor a class"):
+        prepare.build_pairs(source, [0], "train", ["a {}"])
+
+
+def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone():
+    alone = prepare.build_prompts(["cat"], make_prompts("Über/../Größe: " + "x" * 99))
+    among = prepare.build_prompts(["dog", "cat"], make_prompts("y", "猫"))
+    both = set(alone["prompt_id"]) & set(among["prompt_id"])
+    assert {row.rsplit("-", 1)[0] for row in both} == {"a-photo-of-a-cat", "a-cat"}
+    for prompt_id in [*alone["prompt_id"], *among["prompt_id"]]:
+        assert set(prompt_id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+        assert prompt_id[0] != "-"
+        assert len(prompt_id) <= 47
+
+
+def test_prompts_that_come_out_the_same_are_refused():
+    with pytest.raises(ValueError, match="'a cat' comes out 2 times"):
+        prepare.build_prompts(["cat"], make_prompts("a cat"))
+
+
+def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch):
+    seen = []
+    monkeypatch.setattr(prepare, "draw_sheet", lambda rows, _: seen.extend(rows) or rows[0][1][0])
+    prepare.main()
+    assert [(name, len(images)) for name, images in seen] == [
+        ("airplane", 5),
+        ("automobile", 5),
+        ("bird", 4),
+    ]
+
+
+def test_captioned_pictures_without_classes_go_all_the_way(project):
+    folder = project / "pictures"
+    folder.mkdir()
+    lines = []
+    for index in range(20):
+        draw_picture("photo", "cat", index).image.save(folder / f"{index}.png")
+        lines.append(json.dumps({"file_name": f"{index}.png", "text": f"cat {index}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    write_params(project, source="imagefolder", root="pictures")
+    prepare.main()
+    pairs = read_pairs(paths.PAIRS)
+    assert pairs["class"].isna().all()
+    assert list(pairs["caption"]) == [f"cat {name.split('.')[0]}" for name in pairs["source_id"]]
+
+
+def test_a_mistake_is_one_line_and_leaves_earlier_results(project):
+    prepare.main()
+    before = paths.PAIRS.read_bytes()
+    write_params(project, source="imagefolder", root="nowhere")
+    run = subprocess.run(
+        [sys.executable, "-m", "stages.prepare"],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        "error: source imagefolder: no folder nowhere; set data.root to one"
+    )
+    assert "Traceback" not in run.stderr
+    assert paths.PAIRS.read_bytes() == before
+
+
+@pytest.mark.skipif(not PUBLIC_EDITION.exists(), reason=f"needs {PUBLIC_EDITION}")
+def test_the_public_cifar10_edition_is_read(project):
+    root = str((ROOT / PUBLIC_EDITION).resolve())
+    columns = {"image_column": "img", "label_column": "label"}
+    write_params(project, num_classes=10, source="parquet", root=root, **columns)
+    prepare.main()
+    pairs = read_pairs(paths.PAIRS)
+    assert pairs["class"].nunique() == 10
+    assert all(
+        name in caption for name, caption in zip(pairs["class"], pairs["caption"], strict=True)
+    )
+    assert np.asarray(decode_image(pairs["image"][0], "")).std() > 5
