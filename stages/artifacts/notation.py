@@ -1,0 +1,36 @@
+"""How numbers are written for people, the same in logs, tables and charts."""
+
+import math
+
+SMALLEST_P_VALUE = 0.001
+"""More digits than this would pretend."""
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def format_number(value: float, digits: int = 4) -> str:
+    """A number with so many decimals and a true minus; an en dash if there is none."""
+    if value is None or math.isnan(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    return (text[1:] if float(text) == 0 and text[0] == "-" else text).replace("-", MINUS)
+
+
+def format_signed(value: float, digits: int = 4) -> str:
+    """As `format_number`, with a plus where it is above zero."""
+    text = format_number(value, digits)
+    return f"+{text}" if text != MISSING and text[0] != MINUS and float(text) > 0 else text
+
+
+def format_interval(low: float, high: float, digits: int = 4) -> str:
+    """`+0.0210 to +0.0470`; an en dash if there is no interval."""
+    if low is None or math.isnan(low):
+        return MISSING
+    return f"{format_signed(low, digits)} to {format_signed(high, digits)}"
+
+
+def format_p_value(value: float) -> str:
+    """`0.0312`, or `< 0.001`."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"< {SMALLEST_P_VALUE}" if value < SMALLEST_P_VALUE else f"{value:.4f}"

@@ -1,0 +1,161 @@
+"""safetensors in and out: encoded pairs, fine-tuned weights, checkpoints."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stages.artifacts.atomic import replace_file
+from stages.artifacts.tables import write_json
+
+WEIGHTS_NAME = "unet.safetensors"
+CONFIG_NAME = "config.json"
+
+
+class Latents(NamedTuple):
+    """What `encode` writes of the pictures, in the row order of the pairs.
+
+    Attributes:
+        mean: (N, 4, h, w), unscaled, of the VAE's posterior.
+        std: (N, 4, h, w), unscaled.
+        is_train: (N,) bool; the others are for validation.
+        scaling_factor: () float64, the VAE's.
+    """
+
+    mean: Tensor
+    std: Tensor
+    is_train: Tensor
+    scaling_factor: Tensor
+
+
+class PromptEmbeds(NamedTuple):
+    """What `encode` writes of the captions.
+
+    Attributes:
+        prompt_embeds: (K, L, D), of "" first, then of each distinct caption.
+        caption_index: (N,) int64, the row of `prompt_embeds` of each pair.
+    """
+
+    prompt_embeds: Tensor
+    caption_index: Tensor
+
+
+def build_latents(
+    posteriors: Sequence[tuple[Tensor, Tensor]], is_train: Sequence[bool], scaling_factor: float
+) -> Latents:
+    """Join batches of means and standard deviations, (B, 4, h, w) each."""
+    mean, std = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
+    factor = torch.tensor(scaling_factor, dtype=torch.float64)
+    return Latents(mean, std, torch.tensor(is_train, dtype=torch.bool), factor)
+
+
+def build_prompt_embeds(prompt_embeds: Tensor, rows: Sequence[int]) -> PromptEmbeds:
+    """Embeddings (K, L, D) with the row of each pair, (N,)."""
+    return PromptEmbeds(prompt_embeds, torch.tensor(rows, dtype=torch.int64))
+
+
+def write_latents(path: Path, latents: Latents) -> None:
+    """Write the latents of all pairs."""
+    write_tensors(path, latents._asdict())
+
+
+def read_latents(path: Path) -> Latents:
+    """Read the latents of all pairs.
+
+    Raises:
+        FileNotFoundError: `encode` has not run.
+        ValueError: Tensors are missing or don't fit together.
+    """
+    latents = Latents(**_read_named(path, Latents._fields))
+    count = len(latents.mean)
+    if latents.std.shape != latents.mean.shape or latents.is_train.shape != (count,):
+        raise ValueError(f"{path}: its tensors are of different lengths; run `dvc repro encode`")
+    return latents
+
+
+def write_prompt_embeds(path: Path, embeds: PromptEmbeds) -> None:
+    """Write the embeddings of all captions."""
+    write_tensors(path, embeds._asdict())
+
+
+def read_prompt_embeds(path: Path) -> PromptEmbeds:
+    """Read the embeddings of all captions.
+
+    Raises:
+        FileNotFoundError: `encode` has not run.
+        ValueError: Tensors are missing or don't fit together.
+    """
+    embeds = PromptEmbeds(**_read_named(path, PromptEmbeds._fields))
+    if embeds.caption_index.max() >= len(embeds.prompt_embeds):
+        raise ValueError(f"{path}: caption_index points past its end; run `dvc repro encode`")
+    return embeds
+
+
+def write_finetuned(folder: Path, weights: dict[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write trained weights and what they are to a folder."""
+    write_tensors(folder / WEIGHTS_NAME, weights)
+    write_json(config, folder / CONFIG_NAME)
+
+
+def read_finetuned(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read trained weights and their config.
+
+    Raises:
+        FileNotFoundError: `finetune` has not run.
+        ValueError: The folder is damaged.
+    """
+    weights = read_tensors(folder / WEIGHTS_NAME, "finetune")
+    try:
+        return weights, json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise ValueError(
+            f"{folder / CONFIG_NAME} is missing or damaged; run `dvc repro -f finetune`"
+        ) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name, whole or not at all."""
+    with replace_file(path) as partial:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial)
+
+
+def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
+    """Read tensors by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: The file is not there; the message names the stage that makes it.
+        ValueError: The file is not whole.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run `dvc repro {stage}`")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        message = f"{path} is damaged ({error}); run `dvc repro -f {stage}`"
+        raise ValueError(message) from None
+
+
+def hash_inputs(values: Mapping[str, Any], *files: Path) -> str:
+    """A name for a run: 16 hex digits of the SHA-256 of its params and the bytes of its inputs."""
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _read_named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    tensors = read_tensors(path, "encode")
+    missing = sorted(set(names) - set(tensors))
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; run `dvc repro -f encode`")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: {name} holds values that are not finite")
+    return {name: tensors[name] for name in names}

@@ -1,0 +1,60 @@
+"""Prompt strings to prompt embeddings, as StableDiffusionPipeline makes them."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 64
+
+
+@torch.inference_mode()
+def encode_prompts(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
+) -> Tensor:
+    """Last hidden states of the text encoder.
+
+    Args:
+        tokenizer: Pads and cuts to its `model_max_length`, L.
+        text_encoder: Frozen, in eval mode.
+        prompts: K texts; "" gives the unconditional embedding.
+
+    Returns:
+        Embeddings (K, L, D) on the CPU.
+    """
+    batches = [prompts[i : i + BATCH_SIZE] for i in range(0, len(prompts), BATCH_SIZE)]
+    return torch.cat([_encode_batch(tokenizer, text_encoder, batch) for batch in batches])
+
+
+def find_cut_text(tokenizer: CLIPTokenizer, prompt: str) -> str:
+    """The end of a prompt that the text encoder does not see; "" if it sees all."""
+    input_ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
+    kept = tokenizer.model_max_length - 1  # the last place is the end token's
+    return tokenizer.decode(input_ids[kept:-1]).strip() if len(input_ids) > kept + 1 else ""
+
+
+def warn_of_cuts(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
+    """Log each prompt of which the text encoder does not see all, and what it misses."""
+    for prompt in prompts:
+        if cut := find_cut_text(tokenizer, prompt):
+            limit = tokenizer.model_max_length
+            logger.warning("%r is past %d tokens: %r is cut", prompt, limit, cut)
+
+
+def _encode_batch(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
+) -> Tensor:
+    tokens = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).to(text_encoder.device)
+    # v1.5's text encoder was trained without a padding mask; the pipeline asks the config, too.
+    mask = tokens.attention_mask if getattr(text_encoder.config, "use_attention_mask", 0) else None
+    return text_encoder(tokens.input_ids, attention_mask=mask)[0].float().cpu()  # (K, L, D)

@@ -1,0 +1,59 @@
+"""The state of a training run as tensors, so that a killed run goes on to the same bytes."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stages.diffusion.train import Training, TrainStep
+
+
+@dataclass
+class History:
+    """The log of a run: its steps, and validation losses with their step."""
+
+    steps: list[TrainStep] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def next_step(self) -> int:
+        """The 1-based step to take next."""
+        return len(self.steps) + 1
+
+
+def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
+    """Weights, AdamW's moments, the loss scaler's state and the log, after at least one step."""
+    tensors = {
+        "steps": torch.tensor(history.steps, dtype=torch.float64),  # (S, 5)
+        "validation": torch.tensor(history.validation, dtype=torch.float64),  # (V, 2)
+    }
+    for name, weight in training.weights.items():
+        tensors[f"weight/{name}"] = weight.detach()
+        for key, value in training.optimizer.state[weight].items():
+            tensors[f"{key}/{name}"] = value
+    scaler = training.accelerator.scaler
+    if scaler is not None:
+        state = scaler.state_dict()
+        pair = [state["scale"], state["_growth_tracker"]]
+        tensors["loss_scaler"] = torch.tensor(pair, dtype=torch.float64)
+    return tensors
+
+
+@torch.no_grad()
+def unpack_checkpoint(training: Training, tensors: dict[str, Tensor]) -> History:
+    """Put a packed state back into `training` and return the log."""
+    device = training.accelerator.device
+    for name, weight in training.weights.items():
+        weight.copy_(tensors[f"weight/{name}"])
+        training.optimizer.state[weight] = {
+            "step": tensors[f"step/{name}"].clone(),  # AdamW keeps it on the CPU
+            "exp_avg": tensors[f"exp_avg/{name}"].to(device, copy=True),
+            "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(device, copy=True),
+        }
+    scaler = training.accelerator.scaler
+    if scaler is not None:
+        scale, growth_tracker = tensors["loss_scaler"].tolist()
+        state = {"scale": scale, "_growth_tracker": int(growth_tracker)}
+        scaler.load_state_dict(scaler.state_dict() | state)
+    steps = [TrainStep(int(step), *rest) for step, *rest in tensors["steps"].tolist()]
+    return History(steps, [(int(step), loss) for step, loss in tensors["validation"].tolist()])

@@ -1,0 +1,82 @@
+"""Pictures from prompts, a batch at a time: noise, denoising and decoding together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from torch import Tensor, nn
+
+from stages.config.params import SampleParams
+from stages.diffusion.components import DTYPES
+from stages.diffusion.denoise import denoise
+from stages.diffusion.latents import decode_latents, to_uint8
+from stages.diffusion.noise import build_generators, draw_initial_latents
+
+
+class Pictures(NamedTuple):
+    """Uint8 pictures (B, H, W, 3); whether each came from finite numbers only, (B,) bool."""
+
+    images: np.ndarray
+    is_finite: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """All that a batch of pictures needs.
+
+    Attributes:
+        unet: In eval mode, on the device to compute on.
+        vae: Float32, in eval mode.
+        noise_scheduler: Built from the base's config.
+        prompt_embeds: (L, D) of each prompt, and of "", the unconditional one.
+        params: Steps and guidance.
+        resolution_px: Side of the pictures.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    noise_scheduler: SchedulerMixin
+    prompt_embeds: dict[str, Tensor]
+    params: SampleParams
+    resolution_px: int
+
+
+def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> Pictures:
+    """A picture for each prompt, (B,), from the noise of its seed, (B,)."""
+    generators = build_generators(seeds)
+    latents = draw_initial_latents(generators, measure_latents(sampler.vae, sampler.resolution_px))
+    text = torch.stack([sampler.prompt_embeds[prompt] for prompt in prompts])  # (B, L, D)
+    uncond = sampler.prompt_embeds[""].expand_as(text)
+    latents = denoise(
+        sampler.unet, sampler.noise_scheduler, latents, (uncond, text), sampler.params, generators
+    )
+    images = decode_latents(sampler.vae, latents)
+    is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
+    return Pictures(to_uint8(images), is_finite.cpu().numpy())
+
+
+def measure_latents(vae: AutoencoderKL, resolution_px: int) -> tuple[int, int, int]:
+    """Channels, height and width of the latents of square pictures.
+
+    Raises:
+        ValueError: The VAE can't halve the pictures as often as it would.
+    """
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if resolution_px % factor:
+        raise ValueError(
+            f"resolution_px is {resolution_px}; the base's VAE needs a multiple of {factor}"
+        )
+    side = resolution_px // factor
+    return vae.config.latent_channels, side, side
+
+
+def cast_unet(
+    unet: UNet2DConditionModel, precision: str, device: torch.device
+) -> UNet2DConditionModel:
+    """The U-Net in the precision to sample in, on the device, laid out for fast convolutions."""
+    # The base class's `to`: diffusers' own warns of modules to keep in float32, and names none.
+    nn.Module.to(unet, device=device, dtype=DTYPES[precision])
+    return nn.Module.to(unet, memory_format=torch.channels_last)

@@ -1,0 +1,170 @@
+"""The training loop, a generator of TrainStep; logging and saving stay outside."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import nn
+
+from stages.config.params import FinetuneParams
+from stages.diffusion.batches import EncodedPairs, draw_batches, draw_validation_batches
+from stages.diffusion.components import DTYPES
+from stages.diffusion.loss import NoisyBatch, compute_loss
+
+
+class TrainStep(NamedTuple):
+    """An optimizer step, counted from 1; the gradient norm is that before clipping."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop works on.
+
+    Attributes:
+        unet: Prepared by the accelerator; only `weights` are trainable.
+        weights: The trainable parameters by name, float32.
+        optimizer: AdamW over `weights`, prepared by the accelerator.
+        accelerator: Holds mixed precision, the loss scaler and the accumulation of batches.
+        noise_scheduler: Adds noise; its config holds the prediction type.
+        params: The section `finetune`.
+    """
+
+    unet: UNet2DConditionModel
+    weights: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    noise_scheduler: DDPMScheduler
+    params: FinetuneParams
+
+    @property
+    def num_timesteps(self) -> int:
+        """T, of the noise schedule."""
+        return self.noise_scheduler.config.num_train_timesteps
+
+
+def build_training(
+    unet: UNet2DConditionModel,
+    weights: dict[str, nn.Parameter],
+    noise_scheduler: DDPMScheduler,
+    params: FinetuneParams,
+    precision: str,
+) -> Training:
+    """Cast what is frozen to the precision, move all to the device and wrap it for training."""
+    for parameter in unet.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(DTYPES[precision])
+    accelerator = Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision,
+        gradient_accumulation_steps=params.gradient_accumulation_steps,
+        cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
+    )
+    unet.to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        weights.values(),
+        lr=params.learning_rate,
+        betas=(params.adam_beta1, params.adam_beta2),
+        weight_decay=params.adam_weight_decay,
+        eps=params.adam_epsilon,
+    )
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    return Training(unet, weights, optimizer, accelerator, noise_scheduler, params)
+
+
+def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Iterator[TrainStep]:
+    """Take the steps from `first_step` to `max_train_steps`, yielding after each.
+
+    Raises:
+        FloatingPointError: A loss or gradient is not finite; the message names the step.
+    """
+    params = training.params
+    for step in range(first_step, params.max_train_steps + 1):
+        start = time.perf_counter()
+        learning_rate = schedule_learning_rate(params, step)
+        for group in training.optimizer.param_groups:
+            group["lr"] = learning_rate
+        batches = draw_batches(pairs, params, training.num_timesteps, step)
+        loss, grad_norm = _take_step(training, batches, step)
+        yield TrainStep(step, loss, grad_norm, learning_rate, time.perf_counter() - start)
+
+
+def schedule_learning_rate(params: FinetuneParams, step: int) -> float:
+    """The rate of a 1-based step: linear warm-up from 0, then as diffusers' `get_scheduler`."""
+    done = step - 1
+    if done < params.lr_warmup_steps:
+        return params.learning_rate * done / params.lr_warmup_steps
+    num_steps = max(1, params.max_train_steps - params.lr_warmup_steps)
+    progress = (done - params.lr_warmup_steps) / num_steps
+    factors = {
+        "constant": 1.0,
+        "linear": 1.0 - progress,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+    }
+    return params.learning_rate * factors[params.lr_scheduler]
+
+
+@torch.no_grad()
+def measure_validation_loss(training: Training, pairs: EncodedPairs) -> float:
+    """Mean loss over all pairs, at the same noise and timesteps each time."""
+    total = 0.0
+    for batch in draw_validation_batches(pairs, training.num_timesteps):
+        moved = batch.to(training.accelerator.device)
+        loss = compute_loss(training.unet, training.noise_scheduler, moved)
+        total += loss.item() * len(batch.timesteps)
+    return total / len(pairs.mean)
+
+
+def _take_step(training: Training, batches: list[NoisyBatch], step: int) -> tuple[float, float]:
+    """One optimizer step; returns the loss and the gradient norm before clipping."""
+    while True:
+        training.optimizer.zero_grad()
+        loss = _accumulate_gradients(training, batches, step)
+        grad_norm = training.accelerator.clip_grad_norm_(
+            training.weights.values(), training.params.max_grad_norm
+        ).item()
+        if math.isfinite(grad_norm):
+            training.optimizer.step()
+            return loss, grad_norm
+        if not _lower_loss_scale(training):
+            raise FloatingPointError(
+                f"step {step}: the gradient norm is {grad_norm}; lower finetune.learning_rate, or "
+                "use precision fp32 or bf16"
+            )
+
+
+def _accumulate_gradients(training: Training, batches: list[NoisyBatch], step: int) -> float:
+    losses = []
+    for batch in (batch.to(training.accelerator.device) for batch in batches):
+        with training.accelerator.accumulate(training.unet):
+            loss = compute_loss(training.unet, training.noise_scheduler, batch)
+            training.accelerator.backward(loss)
+        losses.append(loss.item())
+    mean = sum(losses) / len(losses)
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            f"step {step}: the loss is {mean}; lower finetune.learning_rate, or use precision fp32 "
+            "or bf16"
+        )
+    return mean
+
+
+def _lower_loss_scale(training: Training) -> bool:
+    """Halve fp16's loss scale, so that the step can be taken again; False if that can't help.
+
+    An overflow under a high scale is how the scaler finds its scale; it is no fault of the run.
+    """
+    scaler = training.accelerator.scaler
+    if scaler is None or scaler.get_scale() <= 1:
+        return False
+    training.optimizer.step()  # skipped by the scaler, which halves its scale
+    return True

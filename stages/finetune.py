@@ -1,0 +1,179 @@
+"""Fine-tune the base's cross-attention on the encoded pairs.
+
+Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; writes
+models/finetuned/ (only the trained weights), metrics/finetune.json, plots/loss.csv and
+plots/validation_loss.csv. Checkpoints wait in scratch/, so that a run that was killed goes on to
+the same bytes.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from stages.artifacts.tables import write_json, write_table
+from stages.artifacts.tensors import (
+    hash_inputs,
+    read_latents,
+    read_prompt_embeds,
+    read_tensors,
+    write_finetuned,
+    write_tensors,
+)
+from stages.config import paths
+from stages.config.entry import run_stage
+from stages.config.params import Params, load_params
+from stages.diffusion.batches import EncodedPairs, check_pairs
+from stages.diffusion.components import (
+    choose_device,
+    choose_precision,
+    load_noise_scheduler,
+    load_unet,
+    measure_peak_memory,
+)
+from stages.diffusion.cross_attention import (
+    check_movement,
+    choose_weights,
+    extract_weights,
+    fingerprint_weights,
+)
+from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
+from stages.diffusion.train import (
+    Training,
+    build_training,
+    measure_validation_loss,
+    train,
+)
+
+logger = logging.getLogger(__name__)
+
+LOSS_WINDOW = 50
+"""Steps over which the loss is averaged in the metrics: a single step's says little."""
+
+
+def main() -> None:
+    """Train, and write the trained weights with their log."""
+    params = load_params()
+    pairs = read_encoded_pairs()
+    unet = load_unet(params.chosen)
+    identity = {
+        "model": params.chosen.model,
+        "revision": params.chosen.revision,
+        "fingerprint": fingerprint_weights(unet),
+    }
+    check_pairs(unet, pairs[0])
+    weights = choose_weights(unet, params.finetune.method)
+    before = extract_weights(weights)
+    precision = choose_precision(params.chosen, choose_device())
+    noise_scheduler = load_noise_scheduler(params.chosen)
+    training = build_training(unet, weights, noise_scheduler, params.finetune, precision)
+    scratch = locate_scratch(params, identity)
+    history = run_training(training, pairs, scratch / "checkpoint.safetensors")
+    after = extract_weights(weights)
+    if any(step.learning_rate > 0 for step in history.steps):
+        check_movement(before, after)
+    write_finetuned(paths.FINETUNED, after, describe(params, identity, len(after)))
+    write_log(history)
+    write_json(summarise(training, history), paths.FINETUNE_METRICS)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def read_encoded_pairs() -> tuple[EncodedPairs, EncodedPairs]:
+    """The pairs to train on and those to validate on.
+
+    Raises:
+        ValueError: The two files are not of the same pairs.
+    """
+    latents, embeds = read_latents(paths.LATENTS), read_prompt_embeds(paths.PROMPT_EMBEDS)
+    if len(latents.mean) != len(embeds.caption_index):
+        raise ValueError(
+            f"{paths.LATENTS} has {len(latents.mean)} pairs, {paths.PROMPT_EMBEDS} "
+            f"{len(embeds.caption_index)}; run `dvc repro -f encode`"
+        )
+    factor = latents.scaling_factor.item()
+    pairs = EncodedPairs(latents.mean, latents.std, factor, *embeds)
+    return pairs.select(latents.is_train), pairs.select(~latents.is_train)
+
+
+def locate_scratch(params: Params, identity: dict[str, Any]) -> Path:
+    """The folder of checkpoints that fit these params and inputs, and no others."""
+    values = {
+        "identity": identity,
+        "base": params.chosen.model_dump(),
+        "finetune": params.finetune.model_dump(),
+    }
+    return paths.SCRATCH / "finetune" / hash_inputs(values, paths.LATENTS, paths.PROMPT_EMBEDS)
+
+
+def run_training(
+    training: Training, pairs: tuple[EncodedPairs, EncodedPairs], checkpoint: Path
+) -> History:
+    """Train to the last step, from the checkpoint if there is one."""
+    params = training.params
+    train_pairs, validation_pairs = pairs
+    if checkpoint.exists():
+        history = unpack_checkpoint(training, read_tensors(checkpoint, "finetune"))
+        logger.info("finetune: goes on after step %d", len(history.steps))
+    else:
+        history = History(validation=[(0, measure_validation_loss(training, validation_pairs))])
+    steps = train(training, train_pairs, history.next_step)
+    with tqdm(total=params.max_train_steps, initial=len(history.steps), desc="finetune") as bar:
+        for record in steps:
+            step, is_last = record.step, record.step == params.max_train_steps
+            history.steps.append(record)
+            if is_last or step % params.validation_steps == 0:
+                loss = measure_validation_loss(training, validation_pairs)
+                history.validation.append((step, loss))
+            if not is_last and step % params.checkpoint_steps == 0:
+                write_tensors(checkpoint, pack_checkpoint(training, history))
+            bar.set_postfix(loss=f"{record.loss:.4f}", refresh=False)
+            bar.update()
+    return history
+
+
+def describe(params: Params, identity: dict[str, Any], num_tensors: int) -> dict[str, Any]:
+    """What is in the checkpoint's config.json."""
+    return {
+        "method": params.finetune.method,
+        "base": identity,
+        "num_tensors": num_tensors,
+        "finetune": params.finetune.model_dump(),
+    }
+
+
+def write_log(history: History) -> None:
+    """Write the loss of each step and the validation losses."""
+    steps = pd.DataFrame(history.steps, columns=["step", "loss", "grad_norm", "learning_rate", "s"])
+    write_table(steps.drop(columns="s"), paths.LOSS)
+    validation = pd.DataFrame(history.validation, columns=["step", "validation_loss"])
+    write_table(validation, paths.VALIDATION_LOSS)
+
+
+def summarise(training: Training, history: History) -> dict[str, Any]:
+    """The numbers of metrics/finetune.json; null where no step was taken."""
+    losses = pd.Series([step.loss for step in history.steps], dtype="float64")
+    seconds = sum(step.duration_s for step in history.steps)
+    num_trainable = sum(weight.numel() for weight in training.weights.values())
+    num_all = sum(weight.numel() for weight in training.unet.parameters())
+    (_, before), (_, after) = history.validation[0], history.validation[-1]
+    return {
+        "method": training.params.method,
+        "num_trainable_parameters": num_trainable,
+        "trainable_fraction": num_trainable / num_all,
+        "num_trainable_tensors": len(training.weights),
+        "num_steps": len(history.steps),
+        f"loss_first_{LOSS_WINDOW}": losses.head(LOSS_WINDOW).mean() if len(losses) else None,
+        f"loss_last_{LOSS_WINDOW}": losses.tail(LOSS_WINDOW).mean() if len(losses) else None,
+        "validation_loss_before": before,
+        "validation_loss_after": after,
+        "validation_loss_change": after - before,
+        "steps_per_second": len(losses) / seconds if seconds else None,
+        "peak_memory_mib": measure_peak_memory(),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

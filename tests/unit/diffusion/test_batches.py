@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from stages.config.params import BaseParams
+from stages.diffusion.batches import (
+    EncodedPairs,
+    check_pairs,
+    draw_batches,
+    draw_rows,
+    draw_validation_batches,
+)
+from stages.diffusion.components import load_unet
+from tests.unit.diffusion.conftest import build_finetune_params
+
+
+def test_steps_differ_in_noise_and_timesteps(pairs: EncodedPairs) -> None:
+    (one,), (two,) = (draw_batches(pairs, build_finetune_params(), 1000, n) for n in (1, 2))
+    assert not torch.equal(one.noise, two.noise)
+    assert not torch.equal(one.timesteps, two.timesteps)
+    assert not torch.equal(one.noise, one.latents)
+
+
+def test_an_epoch_sees_each_pair_once() -> None:
+    rows = torch.cat([draw_rows(0, first, 4, 10) for first in range(0, 20, 4)])
+    assert sorted(rows[:10].tolist()) == sorted(rows[10:].tolist()) == list(range(10))
+    assert rows[:10].tolist() != rows[10:].tolist()
+
+
+def test_a_batch_larger_than_the_data_takes_several_epochs() -> None:
+    assert sorted(draw_rows(0, 0, 7, 3)[:6].tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_pairs_of_another_base_are_refused(base: BaseParams, pairs: EncodedPairs) -> None:
+    unet = load_unet(base)
+    check_pairs(unet, pairs)
+    with pytest.raises(ValueError, match="dvc repro encode"):
+        check_pairs(unet, pairs._replace(prompt_embeds=torch.zeros(3, 5, 7)))
+
+
+def test_validation_timesteps_cover_all_strata(pairs: EncodedPairs) -> None:
+    (batch,) = draw_validation_batches(pairs, 1000)
+    assert sorted(batch.timesteps.tolist()) == list(range(50, 1000, 100))  # ten pairs
+
+
+def test_a_split_step_holds_the_same_pairs_and_noise(pairs: EncodedPairs) -> None:
+    (whole,) = draw_batches(pairs, build_finetune_params(), 1000, 1)
+    split = build_finetune_params(train_batch_size=1, gradient_accumulation_steps=4)
+    parts = draw_batches(pairs, split, 1000, 1)
+    for place, tensor in enumerate(whole):
+        assert torch.equal(torch.cat([part[place] for part in parts]), tensor)

@@ -1,0 +1,129 @@
+import math
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers.optimization import get_scheduler
+
+from stages.config.params import BaseParams
+from stages.diffusion.batches import EncodedPairs
+from stages.diffusion.components import load_noise_scheduler, load_unet
+from stages.diffusion.cross_attention import choose_weights, extract_weights
+from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
+from stages.diffusion.train import (
+    Training,
+    build_training,
+    measure_validation_loss,
+    schedule_learning_rate,
+    train,
+)
+from tests.unit.diffusion.conftest import build_finetune_params
+
+
+def start(base: BaseParams, precision: str = "fp32", **changes: object) -> Training:
+    unet = load_unet(base)
+    weights = choose_weights(unet, "attn2")
+    params = build_finetune_params(**changes)
+    return build_training(unet, weights, load_noise_scheduler(base), params, precision)
+
+
+def test_only_cross_attention_trains(base: BaseParams, pairs: EncodedPairs) -> None:
+    training = start(base)
+    before = {n: w.clone() for n, w in training.unet.state_dict().items()}
+    list(train(training, pairs))
+    for name, weight in training.unet.state_dict().items():
+        assert torch.equal(weight, before[name]) == (".attn2." not in name), name
+
+
+def test_zero_learning_rate_changes_no_bit(base: BaseParams, pairs: EncodedPairs) -> None:
+    training = start(base, learning_rate=0)
+    before = extract_weights(training.weights)
+    list(train(training, pairs))
+    assert all(torch.equal(before[n], w) for n, w in extract_weights(training.weights).items())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_training_lowers_the_validation_loss(
+    base: BaseParams, pairs: EncodedPairs, seed: int
+) -> None:
+    training = start(base, seed=seed, max_train_steps=12, lr_scheduler="constant")
+    before = measure_validation_loss(training, pairs)
+    list(train(training, pairs))
+    assert measure_validation_loss(training, pairs) < before
+
+
+def test_four_accumulated_batches_of_one_equal_one_of_four(
+    base: BaseParams, pairs: EncodedPairs
+) -> None:
+    # A large epsilon: else Adam takes the sign of gradients that are rounding alone.
+    whole = start(base, train_batch_size=4, adam_epsilon=1e-3)
+    whole_steps = list(train(whole, pairs))
+    parts = start(base, train_batch_size=1, gradient_accumulation_steps=4, adam_epsilon=1e-3)
+    for one, other in zip(whole_steps, train(parts, pairs), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(weight, parts.weights[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_run_has_the_same_bytes(base: BaseParams, pairs: EncodedPairs) -> None:
+    straight = start(base)
+    history = History(list(train(straight, pairs)))
+    killed = start(base)
+    first = History([record for _, record in zip(range(2), train(killed, pairs), strict=False)])
+    first.validation.append((0, 0.1))
+    checkpoint = {n: t.clone() for n, t in pack_checkpoint(killed, first).items()}
+    resumed = start(base)
+    second = unpack_checkpoint(resumed, checkpoint)
+    assert second == first
+    second.steps += train(resumed, pairs, second.next_step)
+    assert [s[:4] for s in second.steps] == [s[:4] for s in history.steps]  # all but seconds
+    for name, weight in straight.weights.items():
+        assert torch.equal(weight, resumed.weights[name]), name
+
+
+def test_bfloat16_freezes_in_bfloat16_and_trains_in_float32(
+    base: BaseParams, pairs: EncodedPairs
+) -> None:
+    reset_accelerate()
+    training = start(base, precision="bf16")
+    steps = list(train(training, pairs))
+    reset_accelerate()
+    assert {w.dtype for w in training.weights.values()} == {torch.float32}
+    assert training.unet.conv_in.weight.dtype == torch.bfloat16
+    assert all(math.isfinite(step.loss) for step in steps)
+
+
+def test_a_loss_that_is_not_finite_names_the_step(base: BaseParams, pairs: EncodedPairs) -> None:
+    training = start(base)
+    steps = train(training, pairs)
+    assert [next(steps).step, next(steps).step] == [1, 2]
+    with torch.no_grad():
+        next(iter(training.weights.values())).fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="step 3: the loss is nan"):
+        next(steps)
+
+
+def test_the_validation_loss_does_not_depend_on_the_training_seed(
+    base: BaseParams, pairs: EncodedPairs
+) -> None:
+    losses = {measure_validation_loss(start(base, seed=seed), pairs) for seed in (0, 1)}
+    assert len(losses) == 1
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_learning_rates_are_diffusers_own(name: str, warmup: int) -> None:
+    params = build_finetune_params(lr_scheduler=name, lr_warmup_steps=warmup, max_train_steps=10)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=params.learning_rate)
+    theirs = "constant_with_warmup" if name == "constant" else name
+    lr_scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=warmup, num_training_steps=10)
+    for step in range(1, 11):
+        expected = lr_scheduler.get_last_lr()[0]
+        assert schedule_learning_rate(params, step) == pytest.approx(expected, rel=1e-12)
+        optimizer.step()
+        lr_scheduler.step()
+
+
+def reset_accelerate() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)

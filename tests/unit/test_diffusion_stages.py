@@ -1,0 +1,219 @@
+"""The stages encode, finetune and sample on a micro base: what they promise across files."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from stages import encode, finetune, sample
+from stages.artifacts.tables import read_csv, read_json, read_samples, write_table
+from stages.artifacts.tensors import read_latents, read_prompt_embeds
+from stages.config import paths
+from tests.tiny import build_base
+from tests.unit.diffusion_project import build_pairs, build_project, edit_params
+
+WEIGHTS = paths.FINETUNED / "unet.safetensors"
+
+
+@pytest.fixture(scope="module")
+def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded") / "project"
+    build_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        encode.main()
+    return folder
+
+
+@pytest.fixture
+def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    shutil.copytree(encoded_project, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_encoded_rows_are_those_of_the_pairs(project: Path) -> None:
+    latents, embeds = read_latents(paths.LATENTS), read_prompt_embeds(paths.PROMPT_EMBEDS)
+    assert latents.mean.shape == latents.std.shape == (10, 4, 16, 16)
+    assert latents.is_train.tolist() == [True] * 8 + [False] * 2
+    assert latents.scaling_factor.item() == 0.5
+    assert embeds.caption_index.tolist() == [1, 2] * 5  # row 0 is the empty caption's
+    assert len(embeds.prompt_embeds) == 3
+
+
+def test_a_picture_of_another_size_is_named(project: Path) -> None:
+    edit_params(project, "bases", tiny={"resolution_px": 64})
+    with pytest.raises(ValueError, match=r"noise/0: 32 x 32 px, expected 64 px square"):
+        encode.main()
+
+
+def test_a_truncated_picture_is_named_and_earlier_results_stay(project: Path) -> None:
+    before = paths.LATENTS.read_bytes()
+    pairs = build_pairs()
+    pairs.at[7, "image"] = pairs.at[7, "image"][:100]
+    write_table(pairs, paths.PAIRS)
+    with pytest.raises(ValueError, match="noise/7"):
+        encode.main()
+    assert paths.LATENTS.read_bytes() == before
+
+
+def test_a_long_caption_is_said_to_be_cut(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_table(build_pairs().assign(caption="a cat " * 30), paths.PAIRS)
+    encode.main()
+    assert "is past 24 tokens" in caplog.text
+
+
+def test_a_checkpoint_holds_what_was_trained_and_no_more(project: Path) -> None:
+    finetune.main()
+    weights = load_file(WEIGHTS)
+    assert len(weights) == 20
+    assert all(".attn2." in name and w.dtype == torch.float32 for name, w in weights.items())
+    metrics = read_json(paths.FINETUNE_METRICS, "finetune")
+    assert metrics["num_trainable_parameters"] == sum(w.numel() for w in weights.values())
+    assert metrics["validation_loss_change"] < 0
+    loss = pd.read_csv(paths.LOSS)
+    assert loss.columns.tolist() == ["step", "loss", "grad_norm", "learning_rate"]
+    assert loss["step"].tolist() == [1, 2, 3, 4]
+    assert pd.read_csv(paths.VALIDATION_LOSS)["step"].tolist() == [0, 2, 4]
+    assert not list(paths.SCRATCH.glob("finetune/*"))
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune.main()
+    expected = [path.read_bytes() for path in (WEIGHTS, paths.LOSS, paths.VALIDATION_LOSS)]
+    shutil.rmtree(paths.FINETUNED)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "train", kill_after(finetune.train, 3))
+        with pytest.raises(KeyboardInterrupt):
+            finetune.main()
+    assert not WEIGHTS.exists()
+    taken = []
+    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    finetune.main()
+    assert taken == [3, 4]  # the checkpoint is of step 2
+    assert expected == [p.read_bytes() for p in (WEIGHTS, paths.LOSS, paths.VALIDATION_LOSS)]
+
+
+def test_a_checkpoint_of_other_params_is_not_resumed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "train", kill_after(finetune.train, 3))
+        with pytest.raises(KeyboardInterrupt):
+            finetune.main()
+    edit_params(project, "finetune", learning_rate=2e-2)
+    taken = []
+    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    finetune.main()
+    assert taken == [1, 2, 3, 4]
+
+
+def test_weights_that_cannot_move_are_an_error(project: Path) -> None:
+    edit_params(project, "finetune", learning_rate=1e-30, adam_weight_decay=0.0)
+    with pytest.raises(ValueError, match=r"moved; raise finetune\.learning_rate"):
+        finetune.main()
+
+
+def test_null_control_samples_the_same_bytes(project: Path) -> None:
+    edit_params(project, "finetune", max_train_steps=0)
+    finetune.main()
+    assert read_json(paths.FINETUNE_METRICS, "finetune")["validation_loss_change"] == 0
+    for variant in paths.VARIANTS:
+        sample.main(variant)
+    baseline, finetuned = (read_folder(paths.SAMPLES / variant) for variant in paths.VARIANTS)
+    assert baseline == finetuned
+    assert sorted(baseline) == [
+        "cat-1_000.png",
+        "dog-2_000.png",
+        "metadata.csv",
+        "mug-3_000.png",
+        "mug-3_001.png",
+    ]
+
+
+def test_training_changes_pictures_but_not_their_seeds(project: Path) -> None:
+    finetune.main()
+    for variant in paths.VARIANTS:
+        sample.main(variant)
+    one, other = (read_samples(paths.SAMPLES / variant) for variant in paths.VARIANTS)
+    pd.testing.assert_frame_equal(one, other)
+    assert one["seed"].is_unique
+    pictures = [np.asarray(Image.open(paths.SAMPLES / v / "cat-1_000.png")) for v in paths.VARIANTS]
+    assert not np.array_equal(*pictures)
+
+
+def test_metadata_loads_as_an_imagefolder(project: Path) -> None:
+    sample.main("baseline")
+    table = read_csv(paths.SAMPLES / "baseline/metadata.csv", {}, "sample")
+    assert table["file_name"].tolist() == sorted(
+        path.name for path in (paths.SAMPLES / "baseline").glob("*.png")
+    )
+    assert table["scheduler"].unique().tolist() == ["ddim"]
+    assert table["is_finite"].all()
+
+
+def test_weights_of_another_base_are_refused(project: Path) -> None:
+    finetune.main()
+    build_base(project / "models/tiny", seed=1)
+    with pytest.raises(ValueError, match="trained on another base"):
+        sample.main("finetuned")
+    assert not (paths.SAMPLES / "finetuned").exists()
+
+
+def test_a_killed_sampling_keeps_finished_batches(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample.main("baseline")
+    expected = read_folder(paths.SAMPLES / "baseline")
+    sizes = []
+    real = sample.sample_pictures
+
+    def interrupt(sampler: object, prompts: list[str], seeds: list[int]) -> object:
+        sizes.append(len(prompts))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        return real(sampler, prompts, seeds)
+
+    monkeypatch.setattr(sample, "sample_pictures", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sample.main("baseline")
+    sample.main("baseline")
+    assert sizes == [2, 2, 2]  # the first, the one that was cut off, and that one again
+    assert read_folder(paths.SAMPLES / "baseline") == expected
+
+
+def test_an_unknown_variant_is_refused(project: Path) -> None:
+    with pytest.raises(ValueError, match="found variant 'base'; should be baseline or finetuned"):
+        sample.main("base")
+
+
+def kill_after(train: object, num_steps: int) -> object:
+    def killed(*args: object) -> Iterator[object]:
+        for taken, step in enumerate(train(*args)):
+            if taken == num_steps:
+                raise KeyboardInterrupt
+            yield step
+
+    return killed
+
+
+def record_steps(train: object, taken: list[int]) -> object:
+    def recorded(*args: object) -> Iterator[object]:
+        for step in train(*args):
+            taken.append(step.step)
+            yield step
+
+    return recorded
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
