@@ -1,0 +1,1 @@
+"""Charts, picture grids and the page that holds them, in one colour a variant."""

@@ -1,0 +1,189 @@
+"""One plotly figure per function. Text and grid take their colours from the page's style sheet.
+
+Names and prompts are escaped here: plotly reads a few HTML tags in its labels.
+"""
+
+import html
+import textwrap
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from stages.artifacts.notation import format_interval, format_number, format_signed
+
+BASELINE = "#7a8799"
+FINETUNED = "#d9662b"
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
+ROW_PX, DENSE_ROW_PX = 34, 26
+LINE_PX = 16
+GRID = "rgba(128,128,128,0.22)"
+LABEL_CHARACTERS = 20
+SMOOTHING_STEPS = 25
+
+
+def draw_change(rows: pd.DataFrame, name: str, confidence_level: float) -> go.Figure:
+    """Baseline and fine-tuned CLIP cosine of each row, with the interval of the difference.
+
+    The interval is drawn from the baseline's value on: where it covers the grey dot, there may
+    be no change.
+
+    Args:
+        rows: Columns `name` (the label), baseline, finetuned, difference, ci_low, ci_high.
+        name: Which column holds the labels.
+        confidence_level: Of the intervals, in (0, 1).
+    """
+    rows = rows.iloc[::-1]  # plotly counts rows from below
+    labels = [wrap_label(label) for label in rows[name]]
+    hover = _describe_changes(rows, confidence_level)
+    common = {"y": labels, "mode": "markers", "customdata": hover}
+    common |= {"hovertemplate": "<b>%{y}</b><br>%{customdata}<extra></extra>"}
+    figure = go.Figure(
+        [
+            _draw_connectors(labels, rows),
+            go.Scatter(
+                x=rows["baseline"].tolist(),
+                name="baseline",
+                marker={"color": BASELINE, "size": 11},
+                **common,
+            ),
+            go.Scatter(
+                x=rows["finetuned"].tolist(),
+                name="fine-tuned",
+                marker={"color": FINETUNED, "size": 11},
+                error_x={
+                    "array": (rows["ci_high"] - rows["difference"]).tolist(),
+                    "arrayminus": (rows["difference"] - rows["ci_low"]).tolist(),
+                    "color": FINETUNED,
+                    "thickness": 1.5,
+                    "width": 4,
+                },
+                **common,
+            ),
+        ]
+    )
+    figure.update_xaxes(title_text="CLIP cosine")
+    return _style(figure, height_px=110 + _fit_rows(labels, ROW_PX))
+
+
+def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
+    """The change of every prompt, a dot each, in a row for its class; from `compare_prompts`."""
+    labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
+    figure = go.Figure()
+    for name, symbol in (("class", "circle"), ("marketing", "diamond")):
+        rows = by_prompt[by_prompt["set"] == name]
+        figure.add_scatter(
+            x=rows["difference"].tolist(),
+            y=[wrap_label(label) for label in rows["class"]],
+            mode="markers",
+            name=f"{name} prompt",
+            marker={
+                "color": FINETUNED,
+                "size": 10,
+                "symbol": symbol,
+                "opacity": 0.75,
+            },
+            customdata=[
+                f"{wrap_label(row.prompt, 40)}<br>{format_signed(row.difference)}"
+                for row in rows.itertuples()
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    _style(figure, height_px=120 + _fit_rows(labels, DENSE_ROW_PX))
+    figure.update_xaxes(title_text="change of CLIP cosine")
+    figure.update_xaxes(zeroline=True, zerolinecolor=BASELINE, zerolinewidth=2)
+    return figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1])
+
+
+def draw_loss(loss: pd.DataFrame) -> go.Figure:
+    """The training loss of every step, and its running mean; columns step and loss."""
+    steps = loss["step"].tolist()
+    window = min(SMOOTHING_STEPS, max(1, len(loss)))
+    smooth = loss["loss"].rolling(window, min_periods=1).mean()
+    raw = {"color": FINETUNED, "width": 1}
+    figure = go.Figure(
+        [
+            go.Scatter(x=steps, y=loss["loss"].tolist(), name="each step", line=raw, opacity=0.3),
+            go.Scatter(
+                x=steps,
+                y=smooth.tolist(),
+                name=f"mean of {window}",
+                line={"color": FINETUNED, "width": 2.5},
+            ),
+        ]
+    )
+    figure.update_yaxes(title_text="training loss", rangemode="tozero")
+    return _style(figure.update_xaxes(title_text="step"), height_px=300)
+
+
+def draw_validation_loss(validation_loss: pd.DataFrame) -> go.Figure:
+    """The loss on held-out pairs; columns step and validation_loss."""
+    figure = go.Figure(
+        go.Scatter(
+            x=validation_loss["step"].tolist(),
+            y=validation_loss["validation_loss"].tolist(),
+            name="validation",
+            mode="lines+markers",
+            line={"color": FINETUNED, "width": 2.5},
+            marker={"size": 9},
+        )
+    )
+    figure.update_yaxes(title_text="validation loss")
+    return _style(figure.update_xaxes(title_text="step"), height_px=300)
+
+
+def wrap_label(label: str, num_characters: int = LABEL_CHARACTERS) -> str:
+    """A label for plotly: escaped, and broken into lines."""
+    lines = textwrap.wrap(label, num_characters) or [label]
+    return "<br>".join(html.escape(line) for line in lines)
+
+
+def _describe_changes(rows: pd.DataFrame, confidence_level: float) -> list[str]:
+    return [
+        f"baseline {format_number(row.baseline)}<br>fine-tuned {format_number(row.finetuned)}"
+        f"<br>change {format_signed(row.difference)}"
+        f"<br>{confidence_level * 100:g} % interval {format_interval(row.ci_low, row.ci_high)}"
+        for row in rows.itertuples()
+    ]
+
+
+def _fit_rows(labels: Sequence[str], row_px: int) -> int:
+    """The height of all rows, alike, in which no label touches the next, in px."""
+    num_lines = max((label.count("<br>") + 1 for label in labels), default=1)
+    return max(row_px, LINE_PX * num_lines + 4) * len(labels)
+
+
+def _draw_connectors(labels: Sequence[str], rows: pd.DataFrame) -> go.Scatter:
+    x, y = [], []
+    for label, before, after in zip(labels, rows["baseline"], rows["finetuned"], strict=True):
+        x += [before, after, None]
+        y += [label, label, None]
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": BASELINE, "width": 3},
+        opacity=0.45,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _style(figure: go.Figure, height_px: int) -> go.Figure:
+    figure.update_layout(
+        template="none",
+        height=height_px,
+        margin={"l": 8, "r": 12, "t": 40, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": FONT, "size": 13},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        xaxis_title_font_size=13,
+        yaxis_title_font_size=13,
+        hoverlabel={"font": {"family": FONT}, "align": "left"},
+        dragmode=False,
+    )
+    figure.update_xaxes(automargin=True, gridcolor=GRID, zeroline=False)
+    figure.update_yaxes(automargin=True, gridcolor=GRID, zeroline=False)
+    figure.update_traces(cliponaxis=False)
+    return figure

@@ -1,0 +1,1 @@
+"""Scores of single pictures: CLIP cosine, zero-shot class, brightness and contrast."""

@@ -1,0 +1,77 @@
+"""Load the CLIP scorer with its own preprocessing and tokenizer, through open_clip.
+
+Preprocessing is part of the metric: it is open_clip's own, untouched.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+LOCAL_PREFIX = "local-dir:"
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A frozen CLIP model in eval mode, float32."""
+
+    model: Any  # open_clip's own classes, which share encode_image and encode_text
+    preprocess: Callable[[Image.Image], Tensor]
+    """A PIL picture -> (3, H, W), resized and normalised as the model was trained."""
+    tokenizer: Callable[..., Tensor]
+    device: torch.device
+
+
+def load_scorer(name: str, pretrained: str | None) -> Scorer:
+    """Load open_clip's model `name` (or local-dir:FOLDER, hf-hub:NAME) with weights `pretrained`.
+
+    Raises:
+        FileNotFoundError: The folder, or a file in it, is missing.
+        ValueError: The name or tag is unknown, the weights cannot be had, or are the wrong ones.
+    """
+    _check_activation(name, pretrained)
+    if name.startswith(LOCAL_PREFIX):
+        _check_folder(Path(name.removeprefix(LOCAL_PREFIX)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            name, pretrained=pretrained, device=device, require_pretrained=True
+        )
+        tokenizer = open_clip.get_tokenizer(name)
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(
+            f"the scorer {name} (weights {pretrained or 'its own'}) cannot be loaded: {reason}; "
+            "check bases.*.scorer and scorer_pretrained, and the network if it is not a folder"
+        ) from error
+    return Scorer(model.eval().requires_grad_(False), preprocess, tokenizer, device)
+
+
+def _check_activation(name: str, pretrained: str | None) -> None:
+    # open_clip >= 2.29 only warns here, and the cosines are wrong.
+    if pretrained == "openai" and open_clip.get_model_config(name) is not None:
+        config = open_clip.get_model_config(name)
+        if not config.get("quick_gelu", False):
+            raise ValueError(
+                f"scorer {name} with weights openai: they were trained with QuickGELU; "
+                f"use {name}-quickgelu in params.yaml"
+            )
+
+
+def _check_folder(folder: Path) -> None:
+    config = folder / "open_clip_config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"no scorer in {folder}: {config.name} is missing")
+    try:
+        json.loads(config.read_text(encoding="utf-8"))["model_cfg"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{config}: no JSON with a model_cfg") from None
+    if not list(folder.glob("*.safetensors")):
+        raise FileNotFoundError(f"no scorer in {folder}: it holds no weights as .safetensors")

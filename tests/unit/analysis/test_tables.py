@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.analysis.paired import average_per_prompt
+from stages.analysis.tables import (
+    BY_CLASS_SCHEMA,
+    BY_PROMPT_SCHEMA,
+    BY_SET_SCHEMA,
+    compare_classes,
+    compare_prompts,
+    compare_sets,
+    summarise,
+)
+from stages.config.params import CompareParams
+
+PARAMS = CompareParams(confidence_level=0.95, num_resamples=500, seed=0)
+
+
+@pytest.fixture
+def pairs() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        ("class", name, f"{name} {number}", 4, 0.1)
+        for name in ("cat", "dog")
+        for number in range(5)
+    ]
+    rows += [("marketing", "mug", "a mug", 6, -0.1), ("marketing", "shoe", "a shoe", 6, -0.1)]
+    return pd.DataFrame(
+        {
+            "file_name": f"{prompt}_{index}.png",
+            "prompt_id": prompt,
+            "set": set_name,
+            "class": name,
+            "prompt": prompt,
+            "index": index,
+            "baseline": 0.5,
+            "finetuned": 0.5 + change,
+            "difference": change,
+            "is_correct_baseline": False,
+            "is_correct_finetuned": index == 0,
+        }
+        for set_name, name, prompt, num_images, effect in rows
+        for index in range(num_images)
+        for change in [effect + rng.normal(0, 0.01)]
+    )
+
+
+def test_sets_are_judged_apart(pairs):
+    table = compare_sets(average_per_prompt(pairs), PARAMS)
+    assert table["verdict"].tolist() == ["better", "no difference shown"]  # two prompts: p >= 0.5
+    assert list(table.columns) == list(BY_SET_SCHEMA)
+    assert table["num_images"].tolist() == [40, 12]
+
+
+def test_classes_are_those_of_the_class_prompts(pairs):
+    table = compare_classes(average_per_prompt(pairs), PARAMS)
+    assert table["class"].tolist() == ["cat", "dog"]
+    assert list(table.columns) == list(BY_CLASS_SCHEMA)
+    assert table["p_value"].tolist() == table["smallest_p_value"].tolist() == [2 / 2**5] * 2
+    assert table["zero_shot_accuracy_finetuned"].tolist() == [0.25, 0.25]
+
+
+def test_interval_of_a_prompt_is_over_its_own_pictures(pairs):
+    table = compare_prompts(pairs, average_per_prompt(pairs), PARAMS)
+    assert list(table.columns) == list(BY_PROMPT_SCHEMA)
+    own = pairs[pairs["prompt_id"] == "a mug"]["difference"]
+    row = table.set_index("prompt_id").loc["a mug"]
+    assert own.min() <= row["ci_low"] < row["difference"] < row["ci_high"] <= own.max()
+
+
+def test_null_experiment_gives_exact_zeros(pairs):
+    same = pairs.assign(finetuned=pairs["baseline"], difference=0.0)
+    same["is_correct_finetuned"] = same["is_correct_baseline"]
+    table = compare_sets(average_per_prompt(same), PARAMS)
+    assert table[["difference", "ci_low", "ci_high"]].to_numpy().tolist() == [[0.0] * 3] * 2
+    assert table["verdict"].tolist() == ["no difference shown"] * 2
+    assert table["p_value"].tolist() == [1.0, 1.0]
+
+
+def test_summary_is_flat_short_and_without_nan(pairs):
+    lonely = pairs[(pairs["set"] == "class") | (pairs["class"] == "mug")]
+    summary = summarise(compare_sets(average_per_prompt(lonely), PARAMS), num_bad_images=3)
+    assert len(summary) == 12
+    assert summary["num_bad_images"] == 3
+    assert summary["clip_cosine_marketing_ci_low"] is None  # one prompt has no interval
+    assert summary["zero_shot_accuracy_class_difference"] == pytest.approx(0.25)

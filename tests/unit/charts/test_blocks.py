@@ -1,0 +1,34 @@
+import pandas as pd
+from PIL import Image
+
+from stages.charts.blocks import build_blocks, choose_evenly
+
+
+def test_blocks_hold_the_first_pictures_of_each_prompt_in_order():
+    pairs = pd.DataFrame(
+        {
+            "file_name": f"{prompt}_{index}.png",
+            "class": name,
+            "prompt": prompt,
+            "index": index,
+            "difference": 0.1,
+        }
+        for name, prompt in (("dog", "a dog"), ("dog", "the dog"), ("cat", "a cat"))
+        for index in range(3)
+    )
+    read = []
+
+    def read_picture(variant: str, file_name: str) -> Image.Image:
+        read.append((variant, file_name))
+        return Image.new("RGB", (8, 8))
+
+    blocks = build_blocks(pairs, "class", 1, read_picture)
+    assert [(block.label, len(block.pairs)) for block in blocks] == [("dog", 2), ("cat", 1)]
+    assert [pair.prompt for pair in blocks[0].pairs] == ["a dog", "the dog"]
+    assert read[:2] == [("baseline", "a dog_0.png"), ("finetuned", "a dog_0.png")]
+
+
+def test_rows_are_chosen_evenly_over_the_classes():
+    classes = ["cat"] * 5 + ["dog"] * 5
+    assert choose_evenly(classes, 4) == [0, 1, 5, 6]
+    assert choose_evenly(["", ""], 9) == [0, 1]
