@@ -42,7 +42,7 @@ def main() -> None:
     """Make pairs and prompts as params.yaml says."""
     params = load_params()
     prepare, base = params.prepare, params.chosen
-    logger.info("base %s, source %s, %s", params.base, base.data.source, prepare)
+    logger.info("source %s, %s", base.data.source, prepare)
     prompts = build_prompts(prepare.classes, params.prompts)
     source = open_source(base.data, prepare.classes)
     choice = choose_pictures(

@@ -1,0 +1,71 @@
+"""`make bench`: speed and memory against the bars of the README, each beside what was measured.
+
+Ratios are taken against an alternative in the same run, by turns, so that a busy machine slows
+both.
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from tests.bench.pipeline import measure_pipeline
+from tests.bench.sampling import measure_sampling
+from tests.bench.training import measure_training
+
+
+class Row(NamedTuple):
+    """One line of the table: a measured value and the bar it stands against."""
+
+    what: str
+    measured: float
+    bar: float
+    unit: str
+    is_floor: bool
+
+    def __str__(self) -> str:
+        sign = "≥" if self.is_floor else "≤"
+        is_met = self.measured >= self.bar if self.is_floor else self.measured <= self.bar
+        verdict = "met" if is_met else "NOT MET"
+        return (
+            f"| {self.what} | {sign} {self.bar:g} {self.unit} | {self.measured:.3g} {self.unit} "
+            f"| {verdict} |"
+        )
+
+
+def main() -> None:
+    """Print the table; `python -m tests.bench sampling training` measures only those."""
+    parts = sys.argv[1:] or ["sampling", "training", "pipeline"]
+    rows = []
+    if "sampling" in parts:
+        ratio = statistics.median(measure_sampling())
+        rows.append(
+            Row("sampling against one call of the pipeline a picture", ratio, 3.5, "x", True)
+        )
+    if "training" in parts:
+        ratio = statistics.median(measure_training())
+        rows.append(Row("an attn2 step against diffusers' usual step", ratio, 2.0, "x", True))
+    if "pipeline" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = measure_pipeline(Path(folder))
+        rows += [
+            Row("`dvc repro` from a fresh clone", seconds.first / 60, 6, "min", False),
+            Row("the same again, nothing changed", seconds.again, 2.5, "s", False),
+            Row("after a change in scoring alone", seconds.rescore, 30, "s", False),
+            Row("peak memory of any stage", seconds.peak_memory_gb, 3, "GB", False),
+        ]
+    threads = torch.get_num_threads()
+    lines = [
+        f"{threads} CPU threads, torch {torch.__version__}",
+        "",
+        "| what | bar | measured | |",
+        "| --- | --- | --- | --- |",
+        *map(str, rows),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

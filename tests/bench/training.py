@@ -1,0 +1,87 @@
+"""Our attn2 step on cached pairs against the usual one: whole U-Net, encoders in the loop."""
+
+import time
+
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from torch.nn import functional as F
+
+from stages.config.params import Params, load_params
+from stages.diffusion.components import load_noise_scheduler, load_unet
+from stages.diffusion.cross_attention import choose_weights
+from stages.diffusion.train import EncodedPairs, build_training, train
+
+NUM_ROUNDS, NUM_STEPS = 3, 15
+
+
+def measure_training() -> list[float]:
+    """Per round: seconds of the usual step over seconds of ours, both means of some steps."""
+    params = load_params()
+    pipeline = StableDiffusionPipeline.from_pretrained(params.chosen.model)
+    pairs = _make_pairs(pipeline, params)
+    ratios = []
+    for _ in range(NUM_ROUNDS):
+        usual, ours = _time_usual(pipeline, params), _time_ours(params, pairs)
+        ratios.append(usual / ours)
+        print(f"training: {usual:.4f} s the usual step, {ours:.4f} s ours", flush=True)  # noqa: T201
+    return ratios
+
+
+def _time_usual(pipeline: StableDiffusionPipeline, params: Params) -> float:
+    """As examples/text_to_image/train_text_to_image.py of diffusers takes a step, in float32."""
+    unet = load_unet(params.chosen).requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-6)
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    size, count = params.chosen.resolution_px, params.finetune.train_batch_size
+    pixel_values = torch.rand(count, 3, size, size) * 2 - 1
+    ids = pipeline.tokenizer(
+        ["a photo of a cat"] * count,
+        padding="max_length",
+        max_length=pipeline.tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids
+
+    def take_step() -> None:
+        with torch.no_grad():
+            posterior = pipeline.vae.encode(pixel_values).latent_dist
+            latents = posterior.sample() * pipeline.vae.config.scaling_factor
+            prompt_embeds = pipeline.text_encoder(ids)[0]
+        noise = torch.randn_like(latents)
+        timesteps = torch.randint(scheduler.config.num_train_timesteps, (count,))
+        noisy_latents = scheduler.add_noise(latents, noise, timesteps)
+        loss = F.mse_loss(unet(noisy_latents, timesteps, prompt_embeds).sample, noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    take_step()
+    started = time.perf_counter()
+    for _ in range(NUM_STEPS):
+        take_step()
+    return (time.perf_counter() - started) / NUM_STEPS
+
+
+def _time_ours(params: Params, pairs: EncodedPairs) -> float:
+    """The steps of the stage itself, the first one left out."""
+    settings = params.finetune.model_copy(update={"max_train_steps": NUM_STEPS + 1})
+    unet = load_unet(params.chosen)
+    weights = choose_weights(unet, settings.method)
+    scheduler = load_noise_scheduler(params.chosen)
+    training = build_training(unet, weights, scheduler, settings, params.chosen.precision)
+    seconds = [step.duration_s for step in train(training, pairs)]
+    return sum(seconds[1:]) / NUM_STEPS
+
+
+def _make_pairs(pipeline: StableDiffusionPipeline, params: Params, count: int = 64) -> EncodedPairs:
+    """Random latents and embeddings: a step costs the same whatever they hold."""
+    side = params.chosen.resolution_px // pipeline.vae_scale_factor
+    shape = (count, pipeline.unet.config.in_channels, side, side)
+    length, width = pipeline.tokenizer.model_max_length, pipeline.unet.config.cross_attention_dim
+    return EncodedPairs(
+        mean=torch.randn(shape),
+        std=torch.full(shape, 0.1),
+        scaling_factor=1.0,
+        prompt_embeds=torch.randn(4, length, width),
+        caption_index=torch.randint(4, (count,)),
+    )
