@@ -57,7 +57,6 @@ def train_scorer(
     model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"]).to(DEVICE)
     model.visual.to(memory_format=torch.channels_last)  # twice as fast on a CPU
     ids = [tokenize(tokenizer, drawings.captions) for drawings in sets]
-    things = [np.array(drawings.things) for drawings in sets]
 
     def compute_loss(generator: torch.Generator) -> Tensor:
         which = torch.multinomial(
@@ -69,31 +68,25 @@ def train_scorer(
         pixel_values = to_pixel_values(np.stack([sets[w].images[r] for w, r in pairs]))
         pixel_values = augment(pixel_values, generator).to(memory_format=torch.channels_last)
         text = torch.stack([ids[w][r] for w, r in pairs])
-        named = np.array([things[w][r] for w, r in pairs])
         with autocast():
             image_embeds = model.encode_image(pixel_values)
             text_embeds = model.encode_text(text.to(DEVICE))
-        return contrast(
-            image_embeds.float(), text_embeds.float(), model.logit_scale.exp(), text, named
-        )
+        return contrast(image_embeds.float(), text_embeds.float(), model.logit_scale.exp())
 
     train(plan, model, compute_loss)
     return model
 
 
-def contrast(
-    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, text: Tensor, things: np.ndarray
-) -> Tensor:
-    """Symmetric contrastive loss of pairs (B, E) in which pairs with the same caption all match.
+def contrast(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor) -> Tensor:
+    """Symmetric contrastive loss of B pairs, (B, E) each (Radford et al. 2021, figure 3).
 
-    Radford et al. 2021 (CLIP), with several positives a row as in Khosla et al. 2020 (SupCon),
-    equation 2: captions repeat within a batch, and to push equal ones apart would be wrong.
+    Captions that occur twice in a batch need no care: equal texts have equal embeds, so to share
+    the target among them changes neither the loss nor its gradient.
     """
     image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
     logits = logit_scale.clamp(max=100) * image_embeds @ text_embeds.T  # (B, B)
-    matches = (text[:, None] == text[None]).all(-1).to(logits)
-    targets = (matches / matches.sum(1, keepdim=True)).to(logits.device)
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+    labels = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
 def augment(pixel_values: Tensor, generator: torch.Generator) -> Tensor:

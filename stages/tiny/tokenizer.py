@@ -31,9 +31,9 @@ def build_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
     )
     learner.train_from_iterator(captions, trainer)
     model = json.loads(learner.to_str())["model"]
-    # A byte that ends a word is a symbol of its own, and the trainer adds only those that it met.
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = dict.fromkeys(model["vocab"]) | dict.fromkeys(f"{letter}</w>" for letter in letters)
-    vocab = {token: index for index, token in enumerate([*tokens, START, END])}
     merges = [tuple(merge) for merge in model["merges"]]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # In an order of our own: the trainer numbers the letters differently at every call.
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    vocab = {token: index for index, token in enumerate([*dict.fromkeys(tokens), START, END])}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
