@@ -1,7 +1,7 @@
 """`make bench`: speed and memory against the bars of the README, each beside what was measured.
 
-Ratios are taken against an alternative in the same run, by turns, so that a busy machine slows
-both.
+Ratios are taken against an alternative in the same run, by turns: a busy machine slows both.
+"""
 
 import statistics
 import sys

@@ -17,7 +17,11 @@ EXEMPT = Path("stages/config")
 
 @pytest.mark.parametrize("name", STAGES)
 def test_deps_name_every_imported_module(name):
-    expected = {f for f in find_closure(Path(f"stages/{name}.py")) if f.name != "__init__.py" and EXEMPT not in f.parents}
+    expected = {
+        f
+        for f in find_closure(Path(f"stages/{name}.py"))
+        if f.name != "__init__.py" and EXEMPT not in f.parents
+    }
     expected |= {t for f in expected for t in f.parent.glob("*.j2") if f.parent != Path("stages")}
     listed = {Path(d) for d in STAGES[name]["deps"] if d.startswith("stages/")}
     assert listed == expected

@@ -22,10 +22,10 @@ def test_picture_has_the_size_of_its_look(look):
 
 
 def test_sixteen_things_of_which_ten_are_cifar10_classes_in_its_order():
-    assert CLASS_NAMES == (
+    assert (
         *("airplane", "automobile", "bird", "cat", "deer"),
         *("dog", "frog", "horse", "ship", "truck"),
-    )
+    ) == CLASS_NAMES
     assert len(THINGS) == 16
 
 
