@@ -8,7 +8,6 @@ from its last checkpoint.
 import argparse
 from pathlib import Path
 
-import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
@@ -17,14 +16,14 @@ from stages.config.entry import run_stage
 from stages.config.params import load_params
 from stages.tiny import recipe
 from stages.tiny.card import write_card
-from stages.tiny.denoiser import build_pipeline, train_denoiser
+from stages.tiny.denoiser import save_generator, train_denoiser
 from stages.tiny.drawings import Drawings, load_drawings, load_photographs
 from stages.tiny.measure import measure_quality, write_results
 from stages.tiny.scorer import save_scorer, train_scorer
 from stages.tiny.tokenizer import build_tokenizer
-from stages.tiny.vae import encode_all, train_decoder, train_vae
+from stages.tiny.vae import encode_all, train_vae
 
-PARTS = ("vae", "denoiser", "decoder", "scorer", "measure")
+PARTS = ("vae", "denoiser", "scorer", "measure")
 CONTACT_SHEET = Path("docs/images/tiny.png")
 
 
@@ -51,18 +50,8 @@ def build_denoiser(photographs: Path | None) -> None:
     tokenizer = _load_tokenizer()
     latents = load_file(recipe.SCRATCH / "latents.safetensors")["latents"]
     denoiser = train_denoiser(latents, captions, tokenizer)
-    vae = AutoencoderKL.from_pretrained(_find_vae())
-    pipeline = build_pipeline(vae, denoiser.cpu(), tokenizer).to(torch.float16)
-    pipeline.save_pretrained(recipe.GENERATOR, safe_serialization=True)
-
-
-def build_decoder(photographs: Path | None) -> None:
-    """Train the decoder further; the latents stay what they are."""
-    sets, weights = _load_sets(photographs)
     vae = AutoencoderKL.from_pretrained(recipe.SCRATCH / "vae")
-    vae = train_decoder(vae, [drawings.images for drawings in sets], weights)
-    vae.save_pretrained(recipe.SCRATCH / "vae_with_decoder")
-    vae.half().save_pretrained(recipe.GENERATOR / "vae", safe_serialization=True)
+    save_generator(vae, denoiser.cpu(), tokenizer, recipe.GENERATOR)
 
 
 def build_scorer(photographs: Path | None) -> None:
@@ -82,7 +71,6 @@ def measure(photographs: Path | None) -> None:
 BUILDERS = {
     "vae": build_vae,
     "denoiser": build_denoiser,
-    "decoder": build_decoder,
     "scorer": build_scorer,
     "measure": measure,
 }
@@ -116,11 +104,6 @@ def _load_sets(
 
 def _load_tokenizer() -> CLIPTokenizer:
     return build_tokenizer(sorted(set(load_drawings("illustration").captions)))
-
-
-def _find_vae() -> Path:
-    refined = recipe.SCRATCH / "vae_with_decoder"
-    return refined if refined.exists() else recipe.SCRATCH / "vae"
 
 
 if __name__ == "__main__":

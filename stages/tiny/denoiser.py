@@ -6,6 +6,7 @@ pictures that they must bring about.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -120,11 +121,11 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     return encoded.input_ids
 
 
-def build_pipeline(
-    vae: nn.Module, denoiser: Denoiser, tokenizer: CLIPTokenizer
-) -> StableDiffusionPipeline:
-    """The parts as a Stable Diffusion pipeline, without a safety checker."""
-    return StableDiffusionPipeline(
+def save_generator(
+    vae: nn.Module, denoiser: Denoiser, tokenizer: CLIPTokenizer, folder: Path
+) -> None:
+    """Write the parts as a Stable Diffusion pipeline in float16, without a safety checker."""
+    pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=denoiser.text_encoder,
         tokenizer=tokenizer,
@@ -134,3 +135,8 @@ def build_pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    # transformers 5 loads in the dtype that this file names, diffusers in float32: a plain
+    # `from_pretrained` would mix the two.
+    config = folder / "text_encoder/config.json"
+    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))

@@ -38,7 +38,6 @@ class Plan:
 
 
 VAE = Plan("vae", num_steps=3600, batch_size=8, learning_rate=1.5e-3, ema_decay=0.995)
-DECODER = Plan("decoder", num_steps=2400, batch_size=8, learning_rate=6e-4, ema_decay=0.998)
 DENOISER = Plan("denoiser", num_steps=7200, batch_size=32, learning_rate=1e-3)
 SCORER_TRAINING = Plan(
     "scorer", num_steps=2600, batch_size=128, learning_rate=1.5e-3, weight_decay=0.05

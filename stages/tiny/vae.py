@@ -1,14 +1,13 @@
 """The autoencoder: 64 px pictures to (4, 16, 16) latents and back, in diffusers' AutoencoderKL.
 
-Trained whole first, then the decoder alone. In between the latents are whitened per channel, and
-the change is folded into the 1 x 1 convolutions around them, so that one `scaling_factor` brings
-every channel to unit standard deviation.
+After training the latents are whitened per channel, and the change is folded into the 1 x 1
+convolutions around them, so that one `scaling_factor` brings every channel to unit deviation.
 """
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -51,25 +50,6 @@ def train_vae(images: list[np.ndarray], weights: list[float]) -> AutoencoderKL:
 
     train(recipe.VAE, vae, compute_loss)
     return whiten_latents(vae, images, weights)
-
-
-def train_decoder(
-    vae: AutoencoderKL, images: list[np.ndarray], weights: list[float]
-) -> AutoencoderKL:
-    """Train the decoder alone: latents that were cached before stay valid."""
-    vae.requires_grad_(False)
-    decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
-
-    def compute_loss(generator: torch.Generator) -> Tensor:
-        pixel_values = draw_batch(images, weights, recipe.DECODER.batch_size, generator)
-        with autocast():
-            with torch.no_grad():
-                latents = vae.encode(pixel_values).latent_dist.mean
-            reconstruction = vae.decode(latents).sample.float()
-        return measure_error(reconstruction, pixel_values)
-
-    train(recipe.DECODER, decoder, compute_loss)
-    return vae
 
 
 def measure_error(reconstruction: Tensor, pixel_values: Tensor) -> Tensor:
