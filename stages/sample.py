@@ -33,7 +33,13 @@ from stages.diffusion.cross_attention import apply_weights, check_fingerprint, f
 from stages.diffusion.denoise import build_scheduler
 from stages.diffusion.noise import derive_seed
 from stages.diffusion.prompts import encode_prompts, warn_of_cuts
-from stages.diffusion.sampling import Sampler, cast_unet, measure_latents, sample_pictures
+from stages.diffusion.sampling import (
+    Sampler,
+    build_workers,
+    cast_unet,
+    measure_latents,
+    sample_pictures,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -112,24 +118,32 @@ def encode_distinct(base: BaseParams, prompts: list[str]) -> dict:
 def sample_batches(
     sampler: Sampler, rows: pd.DataFrame, batch_size: int, scratch: Path
 ) -> list[bool]:
-    """Sample what is not in `scratch` yet; whether each picture is finite, in order.
+    """Sample what is not in `scratch` yet; whether each picture is finite, in order."""
+    is_finite = []
+    with (
+        tqdm(total=len(rows), desc="sample", unit="picture") as bar,
+        build_workers(sampler.unet.device) as workers,
+    ):
+        batches = split_rows(rows, batch_size)
+        for flags in workers.map(lambda batch: sample_batch(sampler, batch, scratch), batches):
+            is_finite += flags
+            bar.update(len(flags))
+    return is_finite
+
+
+def sample_batch(sampler: Sampler, batch: tuple[int, pd.DataFrame], scratch: Path) -> list[bool]:
+    """Write a batch's pictures unless they are there; whether each is finite.
 
     A batch is done or not as a whole, and always of the same pictures: rounding depends on it.
     """
-    is_finite = []
-    with tqdm(total=len(rows), desc="sample", unit="picture") as bar:
-        for number, batch in split_rows(rows, batch_size):
-            done = scratch / f"batch_{number:05d}.json"
-            if not done.exists():
-                pictures = sample_pictures(
-                    sampler, batch["prompt"].tolist(), batch["seed"].tolist()
-                )
-                for image, name in zip(pictures.images, batch["file_name"], strict=True):
-                    write_png(Image.fromarray(image), scratch / "pictures" / name)
-                write_json({"is_finite": pictures.is_finite.tolist()}, done)
-            is_finite += read_json(done, "sample")["is_finite"]
-            bar.update(len(batch))
-    return is_finite
+    number, rows = batch
+    done = scratch / f"batch_{number:05d}.json"
+    if not done.exists():
+        pictures = sample_pictures(sampler, rows["prompt"].tolist(), rows["seed"].tolist())
+        for image, name in zip(pictures.images, rows["file_name"], strict=True):
+            write_png(Image.fromarray(image), scratch / "pictures" / name)
+        write_json({"is_finite": pictures.is_finite.tolist()}, done)
+    return read_json(done, "sample")["is_finite"]
 
 
 def split_rows(rows: pd.DataFrame, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:

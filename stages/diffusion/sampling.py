@@ -1,6 +1,8 @@
 """Pictures from prompts, a batch at a time: noise, denoising and decoding together."""
 
+import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,12 +52,25 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
     latents = draw_initial_latents(generators, measure_latents(sampler.vae, sampler.resolution_px))
     text = torch.stack([sampler.prompt_embeds[prompt] for prompt in prompts])  # (B, L, D)
     uncond = sampler.prompt_embeds[""].expand_as(text)
+    noise_scheduler = copy.deepcopy(sampler.noise_scheduler)  # it counts its steps
     latents = denoise(
-        sampler.unet, sampler.noise_scheduler, latents, (uncond, text), sampler.params, generators
+        sampler.unet, noise_scheduler, latents, (uncond, text), sampler.params, generators
     )
     images = decode_latents(sampler.vae, latents)
     is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
     return Pictures(to_uint8(images), is_finite.cpu().numpy())
+
+
+def build_workers(device: torch.device) -> ThreadPoolExecutor:
+    """What samples batches: on a CPU a worker a core, each computing with one thread; else one.
+
+    Cores that share a batch wait for each other at every operation; with a batch each they don't.
+    """
+    if device.type != "cpu":
+        return ThreadPoolExecutor(1)
+    num_cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return ThreadPoolExecutor(num_cores)
 
 
 def measure_latents(vae: AutoencoderKL, resolution_px: int) -> tuple[int, int, int]:

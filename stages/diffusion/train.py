@@ -70,12 +70,14 @@ def build_training(
         cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
     )
     unet.to(accelerator.device)
+    nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     optimizer = torch.optim.AdamW(
         weights.values(),
         lr=params.learning_rate,
         betas=(params.adam_beta1, params.adam_beta2),
         weight_decay=params.adam_weight_decay,
         eps=params.adam_epsilon,
+        fused=True,
     )
     unet, optimizer = accelerator.prepare(unet, optimizer)
     return Training(unet, weights, optimizer, accelerator, noise_scheduler, params)

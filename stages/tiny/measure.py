@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from stages.artifacts.captions import fill_template
 from stages.config.params import Params
+from stages.drawing.pictures import Look
 from stages.drawing.things import CLASS_NAMES, THINGS
 from stages.tiny import recipe
-from stages.tiny.drawings import draw_many
+from stages.tiny.drawings import Drawings, draw_many
 from stages.tiny.vae import to_pixel_values
 
 NUM_HELD_OUT = 60
@@ -126,7 +127,8 @@ def measure_psnr(pipeline: StableDiffusionPipeline) -> float:
 def measure_scorer(scorer: Scorer) -> dict[str, float]:
     """Zero-shot accuracy on both looks, and how far matching pairs stand above others."""
     results, gaps = {}, []
-    for look, names in (("illustration", list(THINGS)), ("photo", list(CLASS_NAMES))):
+    looks: dict[Look, list[str]] = {"illustration": list(THINGS), "photo": list(CLASS_NAMES)}
+    for look, names in looks.items():
         drawings = _draw_held_out(look, NUM_HELD_OUT)
         images = [Image.fromarray(image) for image in drawings.images]
         found = np.array(scorer.classify(images, names))
@@ -212,7 +214,7 @@ def write_results(results: dict[str, float]) -> None:
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _draw_held_out(look: str, count: int):
+def _draw_held_out(look: Look, count: int) -> Drawings:
     names = THINGS if look == "illustration" else CLASS_NAMES
     first = recipe.FIRST_HELD_OUT_SEED
     return draw_many([(look, name, first + i) for name in names for i in range(count)])
