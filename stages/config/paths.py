@@ -4,6 +4,8 @@ from pathlib import Path
 
 VARIANTS = ("baseline", "finetuned")
 
+CHECKED = Path("data/checked.txt")
+
 PAIRS = Path("data/pairs.parquet")
 PROMPTS = Path("data/prompts.csv")
 PAIRS_SHEET = Path("plots/pairs.png")
