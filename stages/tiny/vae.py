@@ -90,7 +90,7 @@ def encode_all(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
         with autocast():
             mean = vae.encode(to_pixel_values(images[first : first + 128])).latent_dist.mean
         latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
-    return torch.cat(latents)
+    return torch.cat(latents).contiguous()
 
 
 def draw_batch(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stages.tiny.training import DEVICE
 from stages.tiny.vae import (
@@ -102,3 +103,9 @@ def test_pixel_values_run_from_minus_one_to_one():
     values = to_pixel_values(image).cpu()
     assert values.shape == (1, 3, 1, 2)
     assert values[0, :, 0].tolist() == [[-1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]]
+
+
+def test_cached_latents_can_be_saved(tmp_path):
+    latents = encode_all(build_vae(), np.zeros((3, 64, 64, 3), dtype=np.uint8))
+    assert latents.shape == (3, 4, 16, 16)
+    save_file({"latents": latents}, tmp_path / "latents.safetensors")
