@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -45,7 +46,8 @@ def load_unet(base: BaseParams) -> UNet2DConditionModel:
 
 def load_vae(base: BaseParams, device: torch.device) -> AutoencoderKL:
     """The frozen autoencoder, in eval mode; float32 always: fp16 overflows to black."""
-    return _load_model(AutoencoderKL, base, "vae", torch_dtype=torch.float32).to(device)
+    vae = _load_model(AutoencoderKL, base, "vae", torch_dtype=torch.float32)
+    return nn.Module.to(vae, device=device, memory_format=torch.channels_last)
 
 
 def load_text_encoder(
