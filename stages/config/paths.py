@@ -5,6 +5,7 @@ from pathlib import Path
 VARIANTS = ("baseline", "finetuned")
 
 CHECKED = Path("data/checked.txt")
+PREFLIGHT = Path("data/preflight.txt")
 
 PAIRS = Path("data/pairs.parquet")
 PROMPTS = Path("data/prompts.csv")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from tests.tiny import build_base, build_scorer
@@ -17,6 +18,7 @@ from tests.tiny import build_base, build_scorer
 ROOT = Path(__file__).parents[2]
 STAGES = {
     "check",
+    "preflight",
     "prepare",
     "encode",
     "finetune",
@@ -146,6 +148,30 @@ def test_training_moves_the_finetuned_pictures_only(project):
     assert project.hash_files("data/samples/baseline") == before
     assert project.hash_files("data/samples/finetuned") != before
     assert project.read_json("metrics/finetune.json")["num_trainable_tensors"] > 0
+
+
+def test_damaged_pictures_leave_earlier_results_as_they_were(project):
+    results = ("data", "metrics", "models/finetuned", "plots")
+    before = project.hash_files(*results)
+    good = (project.folder / "params.yaml").read_text()
+    pictures = project.folder / "pictures"
+    for name in YAML(typ="safe").load(good)["prepare"]["classes"]:
+        (pictures / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (32, 32), (80 * number, 0, 0)).save(pictures / name / f"{number}.png")
+    damaged = pictures / "cat" / "1.png"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    data = {"source": "imagefolder", "root": "pictures"}
+    bases = YAML(typ="safe").load(good)["bases"]
+    bases["tiny"]["data"].update(data)
+    project.set_params({"bases": bases})
+    result = project.run("dvc", "repro")
+    (project.folder / "params.yaml").write_text(good)
+    assert result.returncode != 0
+    assert "error: pictures/cat/1.png" in result.stderr
+    assert "Traceback" not in result.stderr
+    lost = before.keys() - project.hash_files(*results).keys()
+    assert lost <= {"preflight.txt"}  # its own mark alone
 
 
 def test_bad_params_leave_earlier_results_as_they_were(project):

@@ -1,0 +1,64 @@
+"""Open all that later stages will open: every chosen picture, the base and the scorer.
+
+DVC removes what a stage wrote before it runs it again. So a missing or damaged file must be found
+by a stage of its own, before results are touched; downloads happen here, too. Reads the data
+source, the base and the scorer; writes data/preflight.txt, which is always the same.
+"""
+
+import logging
+
+from tqdm import tqdm
+
+from stages.artifacts.atomic import replace_file
+from stages.config import paths
+from stages.config.entry import run_stage
+from stages.config.params import BaseParams, PrepareParams, load_params
+from stages.diffusion.components import (
+    choose_device,
+    load_scheduler_config,
+    load_text_encoder,
+    load_unet,
+    load_vae,
+)
+from stages.scoring.scorer import load_scorer
+from stages.sources.choosing import choose_pictures
+from stages.sources.opening import open_source
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Leave the mark that all is there, or name what is missing or damaged."""
+    params = load_params()
+    open_pictures(params.chosen, params.prepare)
+    open_models(params.chosen)
+    with replace_file(paths.PREFLIGHT) as partial:
+        partial.write_text("pictures, base and scorer can be read\n", encoding="utf-8")
+
+
+def open_pictures(base: BaseParams, prepare: PrepareParams) -> None:
+    """Decode each picture that `prepare` will take from files."""
+    source = open_source(base.data, prepare.classes)
+    choice = choose_pictures(
+        source, prepare.classes, prepare.num_pairs, prepare.num_validation_pairs, prepare.seed
+    )
+    if base.data.source == "drawn":
+        return  # pictures that are drawn cannot be damaged
+    order = sorted([*choice.train, *choice.validation])  # as sources store them
+    for index in tqdm(order, desc="preflight", unit=" pictures", mininterval=1):
+        source.load_image(index)
+
+
+def open_models(base: BaseParams) -> None:
+    """Load each part of the base and the scorer, and drop it again."""
+    device = choose_device()
+    logger.info("preflight: base %s, scorer %s", base.model, base.scorer)
+    load_scheduler_config(base)
+    load_text_encoder(base, device)
+    load_unet(base)
+    load_vae(base, device)
+    load_scorer(base.scorer, base.scorer_pretrained)
+
+
+if __name__ == "__main__":
+    run_stage(main)
