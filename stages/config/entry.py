@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.config.memory import keep_freed_memory
+
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -22,6 +24,7 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
         SystemExit: With 1 after a user's mistake, with 130 after Ctrl-C.
     """
     _set_up_logging()
+    keep_freed_memory()
     name = " ".join([Path(sys.argv[0]).stem, *args])
     start = time.perf_counter()
     try:

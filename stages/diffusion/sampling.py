@@ -1,8 +1,6 @@
 """Pictures from prompts, a batch at a time: noise, denoising and decoding together."""
 
 import copy
-import ctypes
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,7 +71,6 @@ def build_workers(device: torch.device) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1)
     num_cores = torch.get_num_threads()
     torch.set_num_threads(1)
-    _keep_freed_memory()
     return ThreadPoolExecutor(num_cores)
 
 
@@ -101,17 +98,3 @@ def cast_unet(
     nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     project_context_once(unet)
     return unet
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LARGEST_M_MMAP_THRESHOLD = 32 * 2**20
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed, for the next operation, which wants as much again.
-
-    Given back to the system and asked for again, its page faults took a tenth of sampling's time.
-    """
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(M_TRIM_THRESHOLD, 2**30)
-        mallopt(M_MMAP_THRESHOLD, LARGEST_M_MMAP_THRESHOLD)

@@ -1,93 +1,70 @@
 """Batched sampling against the usual loop: diffusers' pipeline called once a picture."""
 
 import time
+from functools import cache
 
 import torch
 from diffusers import StableDiffusionPipeline
 
-from stages.config.params import Params, load_params
-from stages.diffusion.components import (
-    choose_device,
-    load_scheduler_config,
-    load_text_encoder,
-    load_unet,
-    load_vae,
-)
-from stages.diffusion.denoise import build_scheduler
+from stages.config.memory import keep_freed_memory
+from stages.config.params import load_params
+from stages.diffusion.components import choose_device
 from stages.diffusion.noise import build_generators, draw_initial_latents
-from stages.diffusion.prompts import encode_prompts
-from stages.diffusion.sampling import (
-    Sampler,
-    build_workers,
-    cast_unet,
-    measure_latents,
-    sample_pictures,
-)
+from stages.diffusion.sampling import Sampler, build_workers, measure_latents, sample_pictures
+from stages.sample import build_sampler
+from tests.bench.turns import Round, measure_by_turns
 
-NUM_ROUNDS, NUM_SINGLE, NUM_BATCHED = 3, 8, 64
+NUM_ROUNDS, NUM_SINGLE, NUM_BATCHED = 5, 8, 64
 
 
-def measure_sampling() -> list[float]:
-    """Per round: seconds a picture of the pipeline over seconds a picture of a batch of ours."""
+def measure_sampling() -> list[Round]:
+    """Seconds a picture, of the pipeline and of our batches, with the same prompts and noise."""
+    return measure_by_turns(_time_pipeline, _time_batches, NUM_ROUNDS)
+
+
+def _time_pipeline() -> float:
     params = load_params()
-    base, count = params.chosen, NUM_BATCHED
-    prompts = [row.prompt for row in params.prompts.marketing]
-    prompts = [prompts[i % len(prompts)] for i in range(count)]
-    seeds = list(range(count))
-    sampler, pipeline = _build_sampler(params, prompts), _build_pipeline(base.model)
-    shape = measure_latents(sampler.vae, base.resolution_px)
-    latents = draw_initial_latents(build_generators(seeds), shape)
-    ratios = []
-    for _ in range(NUM_ROUNDS):
-        started = time.perf_counter()
-        for index in range(NUM_SINGLE):
-            pipeline(
-                prompts[index % len(prompts)],
-                latents=latents[index : index + 1],
-                num_inference_steps=params.sample.num_inference_steps,
-                guidance_scale=params.sample.guidance_scale,
-            )
-        single = (time.perf_counter() - started) / NUM_SINGLE
-        started = time.perf_counter()
-        _sample_in_batches(sampler, prompts, seeds, params.sample.batch_size)
-        batched = (time.perf_counter() - started) / count
-        ratios.append(single / batched)
-        size = params.sample.batch_size
-        _say(f"sampling: {single:.3f} s a picture alone, {batched:.3f} s in batches of {size}")
-    return ratios
+    pipeline = _load_pipeline(params.chosen.model)
+    shape = measure_latents(pipeline.vae, params.chosen.resolution_px)
+    latents = draw_initial_latents(build_generators(range(NUM_SINGLE)), shape)
+    started = time.perf_counter()
+    for prompt, noise in zip(_list_prompts(NUM_SINGLE), latents.split(1), strict=True):
+        pipeline(
+            prompt,
+            latents=noise,
+            num_inference_steps=params.sample.num_inference_steps,
+            guidance_scale=params.sample.guidance_scale,
+        )
+    return (time.perf_counter() - started) / NUM_SINGLE
 
 
-def _sample_in_batches(
-    sampler: Sampler, prompts: list[str], seeds: list[int], batch_size: int
-) -> None:
+def _time_batches() -> float:
     """As the stage samples: batches on workers."""
+    keep_freed_memory()
+    prompts, size = _list_prompts(NUM_BATCHED), load_params().sample.batch_size
+    sampler = _load_sampler()
     num_threads = torch.get_num_threads()
+    started = time.perf_counter()
     with build_workers(sampler.unet.device) as workers:
-        firsts = range(0, len(prompts), batch_size)
-        parts = [slice(first, first + batch_size) for first in firsts]
-        list(workers.map(lambda p: sample_pictures(sampler, prompts[p], seeds[p]), parts))
-    torch.set_num_threads(num_threads)  # the pipeline's turn again
+        parts = [range(NUM_BATCHED)[first : first + size] for first in range(0, NUM_BATCHED, size)]
+        list(workers.map(lambda p: sample_pictures(sampler, [prompts[i] for i in p], p), parts))
+    seconds = time.perf_counter() - started
+    torch.set_num_threads(num_threads)
+    return seconds / NUM_BATCHED
 
 
-def _build_sampler(params: Params, prompts: list[str]) -> Sampler:
-    base, device = params.chosen, choose_device()
-    distinct = ["", *dict.fromkeys(prompts)]
-    embeds = encode_prompts(*load_text_encoder(base, device), distinct)
-    return Sampler(
-        unet=cast_unet(load_unet(base), base.precision, device),
-        vae=load_vae(base, device),
-        noise_scheduler=build_scheduler(load_scheduler_config(base), params.sample.scheduler),
-        prompt_embeds=dict(zip(distinct, embeds, strict=True)),
-        params=params.sample,
-        resolution_px=base.resolution_px,
-    )
+@cache
+def _load_sampler() -> Sampler:
+    return build_sampler("baseline", load_params(), _list_prompts(NUM_BATCHED))[0]
 
 
-def _build_pipeline(model: str) -> StableDiffusionPipeline:
-    pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+@cache
+def _load_pipeline(model: str) -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(choose_device())
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+def _list_prompts(count: int) -> list[str]:
+    marketing = load_params().prompts.marketing
+    return [marketing[index % len(marketing)].prompt for index in range(count)]

@@ -6,29 +6,25 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import functional as F
 
+from stages.config.memory import keep_freed_memory
 from stages.config.params import Params, load_params
 from stages.diffusion.components import load_noise_scheduler, load_unet
 from stages.diffusion.cross_attention import choose_weights
 from stages.diffusion.train import EncodedPairs, build_training, train
+from tests.bench.turns import Round, measure_by_turns
 
-NUM_ROUNDS, NUM_STEPS = 3, 15
+NUM_ROUNDS, NUM_STEPS = 5, 15
 
 
-def measure_training() -> list[float]:
-    """Per round: seconds of the usual step over seconds of ours, both means of some steps."""
+def measure_training() -> list[Round]:
+    """Seconds a step, of the usual one and of ours."""
+    return measure_by_turns(_time_usual, _time_ours, NUM_ROUNDS)
+
+
+def _time_usual() -> float:
+    """As examples/text_to_image/train_text_to_image.py of diffusers takes a step, in float32."""
     params = load_params()
     pipeline = StableDiffusionPipeline.from_pretrained(params.chosen.model)
-    pairs = _make_pairs(pipeline, params)
-    ratios = []
-    for _ in range(NUM_ROUNDS):
-        usual, ours = _time_usual(pipeline, params), _time_ours(params, pairs)
-        ratios.append(usual / ours)
-        print(f"training: {usual:.4f} s the usual step, {ours:.4f} s ours", flush=True)  # noqa: T201
-    return ratios
-
-
-def _time_usual(pipeline: StableDiffusionPipeline, params: Params) -> float:
-    """As examples/text_to_image/train_text_to_image.py of diffusers takes a step, in float32."""
     unet = load_unet(params.chosen).requires_grad_(True).train()
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-6)
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -62,8 +58,11 @@ def _time_usual(pipeline: StableDiffusionPipeline, params: Params) -> float:
     return (time.perf_counter() - started) / NUM_STEPS
 
 
-def _time_ours(params: Params, pairs: EncodedPairs) -> float:
+def _time_ours() -> float:
     """The steps of the stage itself, the first one left out."""
+    keep_freed_memory()
+    params = load_params()
+    pairs = _make_pairs(StableDiffusionPipeline.from_pretrained(params.chosen.model), params)
     settings = params.finetune.model_copy(update={"max_train_steps": NUM_STEPS + 1})
     unet = load_unet(params.chosen)
     weights = choose_weights(unet, settings.method)
