@@ -14,7 +14,7 @@ from stages.diffusion.sampling import Sampler, build_workers, measure_latents, s
 from stages.sample import build_sampler
 from tests.bench.turns import Round, measure_by_turns
 
-NUM_ROUNDS, NUM_SINGLE, NUM_BATCHED = 5, 8, 64
+NUM_ROUNDS, NUM_SINGLE, NUM_BATCHED = 5, 6, 32
 
 
 def measure_sampling() -> list[Round]:
