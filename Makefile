@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No call home: the pipeline works offline, and the numbers should not depend on the network.
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test setup lint bench tiny clean
+.PHONY: repro test setup lint pool bench tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	dvc repro
@@ -25,6 +25,9 @@ $(VENV)/.installed: requirements.txt
 lint: setup
 	ruff check .
 	ruff format --check .
+
+pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
+	python -m stages.pool $(EXPERIMENTS)
 
 bench: setup  ## measure speed and memory against the README's bars
 	python -m tests.bench

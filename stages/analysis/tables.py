@@ -1,51 +1,51 @@
-"""The tables of `compare`: by set, by class and by prompt. Differences are finetuned - baseline."""
+"""The tables of `compare`: by set, class, prompt, metric. Differences are finetuned - baseline."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from stages.analysis.paired import (
+from stages.analysis.effect import compute_effect_size, find_smallest_detectable_difference
+from stages.analysis.multiple import adjust_holm
+from stages.analysis.resampling import (
+    Interval,
     bootstrap_interval,
     sign_flip_p_value,
     smallest_p_value,
 )
-from stages.analysis.verdict import judge
+from stages.analysis.schemas import (
+    BY_CLASS_SCHEMA,
+    BY_METRIC_SCHEMA,
+    BY_PROMPT_SCHEMA,
+    BY_SET_SCHEMA,
+)
+from stages.analysis.verdict import Verdict, judge
 from stages.config.params import CompareParams
 
 _ACCURACY_NAMES = {
     "is_correct_baseline": "zero_shot_accuracy_baseline",
     "is_correct_finetuned": "zero_shot_accuracy_finetuned",
 }
-_ESTIMATES = ("baseline", "finetuned", "difference", "ci_low", "ci_high")
-_COUNTS = {"num_prompts": "int64", "num_images": "int64"}
-_FLOATS = dict.fromkeys((*_ESTIMATES, *_ACCURACY_NAMES.values()), "float64")
-_P_VALUES = dict.fromkeys(("p_value", "smallest_p_value"), "float64")
-
-BY_SET_SCHEMA = {"set": "str", **_COUNTS, **_FLOATS, **_P_VALUES, "verdict": "str"}
-BY_CLASS_SCHEMA = {"class": "str", **_COUNTS, **_FLOATS, **_P_VALUES}
-_PROMPT = dict.fromkeys(("prompt_id", "set", "class", "prompt"), "str")
-BY_PROMPT_SCHEMA = {**_PROMPT, "num_images": "int64", **_FLOATS}
 
 
 def compare_sets(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
     """A row a set of prompts, with its verdict; `prompts` as `average_per_prompt` gives them."""
-    rows = [
-        {"set": name, **_compare(group, params)}
-        for name, group in prompts.groupby("set", sort=False)
-    ]
-    for row in rows:
-        row["verdict"] = judge(row, params.confidence_level)
-    return pd.DataFrame(rows)[list(BY_SET_SCHEMA)]
+    groups = dict(list(prompts.groupby("set", sort=False)))
+    rows = _compare_groups(groups, "set", params)
+    rows["verdict"] = _judge_groups(rows, groups, rows["p_value"], params)
+    return rows[list(BY_SET_SCHEMA)]
 
 
 def compare_classes(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
-    """A row a class of the class prompts."""
+    """A row a class of the class prompts; verdicts by p-values adjusted for all of the classes."""
     in_domain = prompts[prompts["set"] == "class"]
-    rows = [
-        {"class": name, **_compare(group, params)}
-        for name, group in in_domain.groupby("class", sort=False)
-    ]
-    return pd.DataFrame(rows, columns=list(BY_CLASS_SCHEMA))
+    groups = dict(list(in_domain.groupby("class", sort=False)))
+    if not groups:
+        return pd.DataFrame(columns=list(BY_CLASS_SCHEMA))
+    rows = _compare_groups(groups, "class", params)
+    rows["p_value_holm"] = adjust_holm(rows["p_value"].to_numpy())
+    rows["verdict"] = _judge_groups(rows, groups, rows["p_value_holm"], params)
+    return rows[list(BY_CLASS_SCHEMA)]
 
 
 def compare_prompts(
@@ -60,12 +60,25 @@ def compare_prompts(
     return renamed.assign(ci_low=low, ci_high=high)[list(BY_PROMPT_SCHEMA)]
 
 
-def summarise(by_set: pd.DataFrame, num_bad_images: int) -> dict[str, float | int | None]:
-    """A dozen flat numbers for `dvc exp show`."""
+def compare_metrics(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
+    """A row a set and metric; `prompts` as `average_metrics` gives them."""
+    rows = [
+        {"set": name, "metric": metric, "better": better, **_estimate(group, params)}
+        for (name, metric, better), group in prompts.groupby(
+            ["set", "metric", "better"], sort=False
+        )
+    ]
+    return pd.DataFrame(rows)[list(BY_METRIC_SCHEMA)]
+
+
+def summarise(
+    by_set: pd.DataFrame, num_bad_images: int, num_duplicates: int
+) -> dict[str, float | int | None]:
+    """A dozen flat numbers for `dvc exp show`; the counts are of the fine-tuned pictures."""
     rows = {row["set"]: row for row in by_set.to_dict("records")}
     summary: dict[str, Any] = {}
     if "class" in rows:
-        for name in (*_ESTIMATES, "p_value"):
+        for name in ("baseline", "finetuned", "difference", "ci_low", "ci_high", "p_value"):
             summary[f"clip_cosine_class_{name}"] = rows["class"][name]
     if "marketing" in rows:
         for name in ("difference", "ci_low", "ci_high", "p_value"):
@@ -73,11 +86,40 @@ def summarise(by_set: pd.DataFrame, num_bad_images: int) -> dict[str, float | in
     if "class" in rows:
         before, after = (rows["class"][name] for name in _ACCURACY_NAMES.values())
         summary["zero_shot_accuracy_class_difference"] = after - before
-    summary["num_bad_images"] = num_bad_images
+    summary |= {"num_bad_images": num_bad_images, "num_duplicates": num_duplicates}
     return {name: None if pd.isna(value) else value for name, value in summary.items()}
 
 
+def _compare_groups(
+    groups: Mapping[str, pd.DataFrame], label: str, params: CompareParams
+) -> pd.DataFrame:
+    return pd.DataFrame({label: name, **_compare(group, params)} for name, group in groups.items())
+
+
+def _judge_groups(
+    rows: pd.DataFrame,
+    groups: Mapping[str, pd.DataFrame],
+    p_values: pd.Series,
+    params: CompareParams,
+) -> list[Verdict]:
+    limits = zip(rows["ci_low"], rows["ci_high"], strict=True)
+    return [
+        judge(group["difference"].to_numpy(), Interval(*ends), p_value, params)
+        for group, ends, p_value in zip(groups.values(), limits, p_values, strict=True)
+    ]
+
+
 def _compare(prompts: pd.DataFrame, params: CompareParams) -> dict[str, Any]:
+    differences = prompts["difference"].to_numpy(dtype=float)
+    return {
+        **_estimate(prompts, params),
+        "smallest_p_value": smallest_p_value(len(prompts), params.num_resamples),
+        "smallest_detectable_difference": find_smallest_detectable_difference(differences, params),
+        **{name: prompts[column].mean() for column, name in _ACCURACY_NAMES.items()},
+    }
+
+
+def _estimate(prompts: pd.DataFrame, params: CompareParams) -> dict[str, Any]:
     differences = prompts["difference"].to_numpy(dtype=float)
     low, high = bootstrap_interval(differences, params)
     return {
@@ -88,7 +130,6 @@ def _compare(prompts: pd.DataFrame, params: CompareParams) -> dict[str, Any]:
         "difference": differences.mean(),
         "ci_low": low,
         "ci_high": high,
-        "p_value": sign_flip_p_value(differences, params),
-        "smallest_p_value": smallest_p_value(len(prompts), params.num_resamples),
-        **{name: prompts[column].mean() for column, name in _ACCURACY_NAMES.items()},
+        "p_value": float(sign_flip_p_value(differences, params)),
+        "effect_size": compute_effect_size(differences),
     }

@@ -1,21 +1,38 @@
-"""The verdict, per set and in words: "better", "worse" or "no difference shown"."""
+"""The verdict, per set and in words: better, worse, no difference shown, too little data to say."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from stages.artifacts.notation import format_interval, format_p_value, format_signed
+from stages.analysis.resampling import Floats, Interval
+from stages.artifacts.notation import (
+    format_interval,
+    format_number,
+    format_p_value,
+    format_signed,
+)
+from stages.config.params import CompareParams
 
-Verdict = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "no difference shown", "too little data to say"]
 
 
-def judge(row: Mapping[str, Any], confidence_level: float) -> Verdict:
-    """Better or worse only if interval and p-value agree; `row` has ci_low, ci_high, p_value."""
-    if not row["p_value"] < 1 - confidence_level:
-        return "no difference shown"
-    if row["ci_low"] > 0:
+def judge(
+    differences: Floats, interval: Interval, p_value: float, params: CompareParams
+) -> Verdict:
+    """Judge the mean of differences, (P,), where higher is better, by its interval and p-value.
+
+    Better and worse need both. "No difference shown" needs evidence too: differences of exactly
+    zero, or an interval within ± `smallest_relevant_difference`, an equivalence test (Schuirmann
+    1987) at half of alpha. Otherwise there is too little data to say.
+    """
+    if p_value < 1 - params.confidence_level and interval.low > 0:
         return "better"
-    return "worse" if row["ci_high"] < 0 else "no difference shown"
+    if p_value < 1 - params.confidence_level and interval.high < 0:
+        return "worse"
+    relevant = params.smallest_relevant_difference
+    if not differences.any() or (-relevant <= interval.low and interval.high <= relevant):
+        return "no difference shown"
+    return "too little data to say"
 
 
 def word_headline(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -27,10 +44,19 @@ def word_headline(rows: Sequence[Mapping[str, Any]]) -> str:
     return headline[:1].upper() + headline[1:]
 
 
-def word_verdict(rows: Sequence[Mapping[str, Any]], confidence_level: float) -> str:
-    """One sentence over the rows of `compare_sets`, each with its difference and interval."""
+def word_verdict(
+    rows: Sequence[Mapping[str, Any]], confidence_level: float, collapse: str = ""
+) -> str:
+    """One sentence over the rows of `compare_sets`; before it, on a line of its own, collapse.
+
+    Args:
+        rows: Rows of `compare_sets`.
+        confidence_level: Of their intervals.
+        collapse: What `word_collapse` says.
+    """
     sentence = "; ".join(_word_set(row, confidence_level) for row in rows)
-    return f"{sentence[:1].upper()}{sentence[1:]}."
+    lines = [collapse, f"{sentence[:1].upper()}{sentence[1:]}."]
+    return "\n".join(line for line in lines if line)
 
 
 def word_bad_images(num_bad: int, num_images: int) -> str:
@@ -42,7 +68,7 @@ def word_bad_images(num_bad: int, num_images: int) -> str:
 
 
 def _join(verdict: str, names: list[str]) -> str:
-    word = " or " if verdict == "no difference shown" else " and "
+    word = " and " if verdict in ("better", "worse") else " or "
     return f"{word.join(names)} prompts"
 
 
@@ -53,11 +79,20 @@ def _word_set(row: Mapping[str, Any], confidence_level: float) -> str:
         numbers += f", {confidence_level * 100:g} % interval {interval}"
     p_value = format_p_value(row["p_value"])
     numbers += f", p {p_value}" if p_value.startswith("<") else f", p = {p_value}"
+    if row["verdict"] == "too little data to say":
+        numbers += f"; {_word_sensitivity(row['smallest_detectable_difference'])}"
     return f"on {row['num_prompts']} {row['set']} prompts {_CLAIMS[row['verdict']]} ({numbers})"
+
+
+def _word_sensitivity(smallest: float) -> str:
+    if math.isnan(smallest):
+        return "so few prompts cannot show any difference"
+    return f"a true difference below {format_number(smallest)} would often be missed"
 
 
 _CLAIMS: dict[Verdict, str] = {
     "better": "the fine-tuned model is better",
     "worse": "the fine-tuned model is worse",
     "no difference shown": "no difference is shown",
+    "too little data to say": "there is too little data to say",
 }

@@ -6,6 +6,7 @@ Text columns are read as they were written: a class named "NA" or "null" stays t
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -84,14 +85,19 @@ def read_csv(path: Path, schema: Schema, stage: str) -> pd.DataFrame:
         ValueError: A column is missing or holds something else than its dtype.
     """
     _require_file(path, stage)
+    return parse_csv(path, schema, str(path), stage)
+
+
+def parse_csv(source: Path | TextIO, schema: Schema, name: str, stage: str) -> pd.DataFrame:
+    """Read a CSV from wherever it is, as `read_csv`; messages call it `name`."""
     numbers = {column: [""] for column, dtype in schema.items() if dtype == "float64"}
     try:
-        table = pd.read_csv(path, dtype=dict(schema), keep_default_na=False, na_values=numbers)
+        table = pd.read_csv(source, dtype=dict(schema), keep_default_na=False, na_values=numbers)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: {error}; run `dvc repro {stage}`") from None
+        raise ValueError(f"{name}: {error}; run `dvc repro {stage}`") from None
     missing = [column for column in schema if column not in table]
     if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)}; run `dvc repro {stage}`")
+        raise ValueError(f"{name}: no column {', '.join(missing)}; run `dvc repro {stage}`")
     return table
 
 

@@ -202,6 +202,7 @@ class CompareParams(Section):
 
     confidence_level: Annotated[Float, Field(gt=0, lt=1)]
     num_resamples: Annotated[Int, Field(ge=100, le=1_000_000)]
+    smallest_relevant_difference: Annotated[Float, Field(ge=0, le=2)]
     seed: Seed
 
 

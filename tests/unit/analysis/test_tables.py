@@ -3,18 +3,20 @@ import pandas as pd
 import pytest
 
 from stages.analysis.paired import average_per_prompt
-from stages.analysis.tables import (
+from stages.analysis.schemas import (
     BY_CLASS_SCHEMA,
+    BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
     BY_SET_SCHEMA,
+)
+from stages.analysis.tables import (
     compare_classes,
+    compare_metrics,
     compare_prompts,
     compare_sets,
     summarise,
 )
-from stages.config.params import CompareParams
-
-PARAMS = CompareParams(confidence_level=0.95, num_resamples=500, seed=0)
+from tests.unit.analysis.builders import PARAMS
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def pairs() -> pd.DataFrame:
 
 def test_sets_are_judged_apart(pairs):
     table = compare_sets(average_per_prompt(pairs), PARAMS)
-    assert table["verdict"].tolist() == ["better", "no difference shown"]  # two prompts: p >= 0.5
+    assert table["verdict"].tolist() == ["better", "too little data to say"]  # p >= 0.5
     assert list(table.columns) == list(BY_SET_SCHEMA)
     assert table["num_images"].tolist() == [40, 12]
 
@@ -66,7 +68,8 @@ def test_interval_of_a_prompt_is_over_its_own_pictures(pairs):
     assert list(table.columns) == list(BY_PROMPT_SCHEMA)
     own = pairs[pairs["prompt_id"] == "a mug"]["difference"]
     row = table.set_index("prompt_id").loc["a mug"]
-    assert own.min() <= row["ci_low"] < row["difference"] < row["ci_high"] <= own.max()
+    assert row["difference"] == pytest.approx(own.mean())
+    assert row["ci_low"] < row["difference"] < row["ci_high"]
 
 
 def test_null_experiment_gives_exact_zeros(pairs):
@@ -80,8 +83,35 @@ def test_null_experiment_gives_exact_zeros(pairs):
 
 def test_summary_is_flat_short_and_without_nan(pairs):
     lonely = pairs[(pairs["set"] == "class") | (pairs["class"] == "mug")]
-    summary = summarise(compare_sets(average_per_prompt(lonely), PARAMS), num_bad_images=3)
-    assert len(summary) == 12
+    summary = summarise(compare_sets(average_per_prompt(lonely), PARAMS), 3, 2)
+    assert len(summary) == 13
+    assert summary["num_duplicates"] == 2
     assert summary["num_bad_images"] == 3
     assert summary["clip_cosine_marketing_ci_low"] is None  # one prompt has no interval
     assert summary["zero_shot_accuracy_class_difference"] == pytest.approx(0.25)
+
+
+def test_classes_are_judged_by_p_values_adjusted_for_all_of_them(pairs):
+    """Ten prompts of one sign: p = 2 / 2^10, twice that for two classes."""
+    doubled = pairs.assign(prompt_id=pairs["prompt_id"] + " again")
+    params = PARAMS.model_copy(update={"num_resamples": 1024})
+    table = compare_classes(average_per_prompt(pd.concat([pairs, doubled])), params)
+    assert table["p_value"].tolist() == pytest.approx([2 / 2**10] * 2)
+    assert table["p_value_holm"].tolist() == pytest.approx([4 / 2**10] * 2)
+    assert table["verdict"].tolist() == ["better"] * 2
+
+
+def test_five_prompts_a_class_are_too_little_data(pairs):
+    table = compare_classes(average_per_prompt(pairs), PARAMS)
+    assert table["verdict"].tolist() == ["too little data to say"] * 2
+    assert table["smallest_detectable_difference"].isna().all()
+
+
+def test_metrics_are_compared_set_by_set(pairs):
+    prompts = average_per_prompt(pairs).assign(metric="clip_cosine", better="higher")
+    table = compare_metrics(prompts, PARAMS)
+    assert list(table.columns) == list(BY_METRIC_SCHEMA)
+    assert table["set"].tolist() == ["class", "marketing"]
+    by_set = compare_sets(average_per_prompt(pairs), PARAMS)
+    shared = ["difference", "ci_low", "ci_high", "p_value", "effect_size"]
+    pd.testing.assert_frame_equal(table[shared], by_set[shared])

@@ -1,7 +1,12 @@
+import numpy as np
 import pytest
 
+from stages.analysis.resampling import Interval
 from stages.analysis.verdict import judge, word_bad_images, word_headline, word_verdict
 from stages.artifacts.notation import MINUS
+from tests.unit.analysis.builders import PARAMS
+
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -9,14 +14,24 @@ from stages.artifacts.notation import MINUS
     [
         (0.01, 0.03, 0.001, "better"),
         (-0.03, -0.01, 0.001, "worse"),
-        (0.01, 0.03, 0.0625, "no difference shown"),
-        (-0.01, 0.03, 0.001, "no difference shown"),
-        (0.0, 0.0, 1.0, "no difference shown"),
-        (float("nan"), float("nan"), 0.001, "no difference shown"),
+        (0.01, 0.03, 0.0625, "too little data to say"),  # interval without p-value
+        (-0.01, 0.03, 0.001, "too little data to say"),  # p-value without interval
+        (-0.005, 0.009, 0.3, "no difference shown"),  # within 0.01 of zero
+        (-0.011, 0.009, 0.3, "too little data to say"),
+        (-0.009, 0.011, 0.3, "too little data to say"),
+        (0.001, 0.009, 0.2, "no difference shown"),
+        (NAN, NAN, 0.001, "too little data to say"),
     ],
 )
-def test_verdict_needs_interval_and_p_value(low, high, p_value, expected):
-    assert judge({"ci_low": low, "ci_high": high, "p_value": p_value}, 0.95) == expected
+def test_verdict_needs_evidence_for_each_claim(low, high, p_value, expected):
+    assert judge(np.array([0.01, 0.02]), Interval(low, high), p_value, PARAMS) == expected
+
+
+@pytest.mark.parametrize("num_prompts", [1, 50])
+def test_differences_of_exactly_zero_show_no_difference_whatever_is_relevant(num_prompts):
+    params = PARAMS.model_copy(update={"smallest_relevant_difference": 0.0})
+    interval = Interval(NAN, NAN) if num_prompts == 1 else Interval(0.0, 0.0)
+    assert judge(np.zeros(num_prompts), interval, 1.0, params) == "no difference shown"
 
 
 ROW = {
@@ -45,6 +60,21 @@ def test_a_set_without_interval_is_worded_without_one():
     )
 
 
+def test_too_little_data_comes_with_the_difference_that_would_be_missed():
+    row = ROW | {"verdict": "too little data to say", "smallest_detectable_difference": 0.0471}
+    sentence = word_verdict([row], 0.95)
+    assert "there is too little data to say" in sentence
+    assert "below 0.0471 would often be missed" in sentence
+    row["smallest_detectable_difference"] = NAN
+    assert "so few prompts cannot show any difference" in word_verdict([row], 0.95)
+
+
+def test_collapse_is_the_first_line_of_the_verdict():
+    lines = word_verdict([ROW], 0.95, "Collapse: 3 black.").splitlines()
+    assert lines[0] == "Collapse: 3 black."
+    assert lines[1].startswith("On 50 class prompts")
+
+
 def test_headline_names_both_sets():
     rows = [ROW, ROW | {"set": "marketing", "verdict": "worse"}]
     assert word_headline(rows) == "Better on class prompts, worse on marketing prompts"
@@ -55,6 +85,7 @@ def test_headline_names_both_sets():
     [
         ("better", "Better on class and marketing prompts"),
         ("no difference shown", "No difference shown on class or marketing prompts"),
+        ("too little data to say", "Too little data to say on class or marketing prompts"),
     ],
 )
 def test_headline_says_a_shared_verdict_once(verdict, expected):

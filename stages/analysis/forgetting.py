@@ -1,0 +1,38 @@
+"""Forgetting: what was gained where the model was trained, and what that did elsewhere."""
+
+import math
+
+import pandas as pd
+
+from stages.analysis.agreement import SIGNS
+from stages.analysis.schemas import FORGETTING_SCHEMA
+
+
+def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:
+    """A row a metric with a better direction in both sets; all changes above zero are better.
+
+    `trade_off` is the change out of domain for each unit gained in domain, below zero where the one
+    was paid for by the other; NaN unless the gain's interval lies above zero.
+
+    Args:
+        by_metric: As `compare_metrics` gives it.
+    """
+    judged = by_metric[by_metric["better"] != "neither"]
+    in_domain, out_of_domain = (
+        {row["metric"]: _orient(row) for row in judged[judged["set"] == name].to_dict("records")}
+        for name in ("class", "marketing")
+    )
+    rows = []
+    for metric, gain in in_domain.items():
+        if metric in out_of_domain:
+            change = out_of_domain[metric]
+            trade_off = change[0] / gain[0] if gain[1] > 0 else math.nan
+            rows.append((metric, *gain, *change, trade_off))
+    return pd.DataFrame(rows, columns=list(FORGETTING_SCHEMA))
+
+
+def _orient(row: dict) -> tuple[float, float, float]:
+    """Difference and interval, negated where lower is better."""
+    if SIGNS[row["better"]] > 0:
+        return row["difference"], row["ci_low"], row["ci_high"]
+    return -row["difference"], -row["ci_high"], -row["ci_low"]

@@ -1,0 +1,135 @@
+"""Metrics of several pictures at once: distance to the training pictures, diversity of a prompt."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stages.analysis.distances import (
+    CMMD,
+    KID,
+    Distance,
+    Embeds,
+    compute_distance,
+    measure_diversity,
+)
+from stages.analysis.metrics import DIVERSITY
+from stages.analysis.paired import PROMPT, align_scores
+from stages.analysis.resampling import Floats, bootstrap_interval
+from stages.analysis.schemas import BY_METRIC_SCHEMA
+from stages.config.params import CompareParams
+
+Provenance = Mapping[str, Mapping[str, Any]]
+"""What data/scores/V.json holds: metric to what is known of it."""
+
+_DISTANCES = {"kid": KID, "cmmd": CMMD}
+
+
+class EmbeddedPairs(NamedTuple):
+    """Pairs of pictures in the scorer's space: unit-norm embeds (N, E), rows as in `scores`."""
+
+    scores: pd.DataFrame
+    baseline: Embeds
+    finetuned: Embeds
+
+
+def pair_embeds(
+    baseline: pd.DataFrame,
+    finetuned: pd.DataFrame,
+    baseline_embeds: Embeds,
+    finetuned_embeds: Embeds,
+) -> EmbeddedPairs:
+    """Align embeds, (N, E) with rows as in their score tables, as `align_scores` does.
+
+    Raises:
+        ValueError: As `align_scores`, or embeds and scores are not equally many.
+    """
+    numbered = []
+    for variant, scores, embeds in (
+        ("baseline", baseline, baseline_embeds),
+        ("finetuned", finetuned, finetuned_embeds),
+    ):
+        if len(scores) != len(embeds):
+            raise ValueError(
+                f"{variant}: {len(scores)} scores, but {len(embeds)} embeds; run `dvc repro score`"
+            )
+        numbered.append(scores.assign(row=range(len(scores))))
+    before, after = align_scores(*numbered)
+    return EmbeddedPairs(before, baseline_embeds[before["row"]], finetuned_embeds[after["row"]])
+
+
+def compare_diversity(pairs: EmbeddedPairs, provenance: Provenance) -> pd.DataFrame:
+    """A row a prompt of several pictures, with the columns of `average_metrics`."""
+    columns = [*PROMPT, "metric", "better", "num_images", "baseline", "finetuned", "difference"]
+    if DIVERSITY not in provenance:
+        return pd.DataFrame(columns=columns)
+    name = (DIVERSITY, provenance[DIVERSITY]["better"])
+    rows = []
+    for prompt, group in pairs.scores.groupby(PROMPT, sort=False):
+        if len(group) > 1:
+            before = measure_diversity(pairs.baseline[group.index])
+            after = measure_diversity(pairs.finetuned[group.index])
+            rows.append((*prompt, *name, len(group), before, after, after - before))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def compare_distances(
+    pairs: EmbeddedPairs, reference: Embeds, provenance: Provenance, params: CompareParams
+) -> pd.DataFrame:
+    """A row of `BY_METRIC_SCHEMA` a distance in `provenance`: class prompts to `reference`, (M, E).
+
+    It has an interval but no p-value: the signs of what is no mean cannot be flipped.
+    """
+    in_domain = (pairs.scores["set"] == "class").to_numpy()
+    variants = (pairs.baseline[in_domain], pairs.finetuned[in_domain])
+    prompts, names = pd.factorize(pairs.scores["prompt_id"][in_domain])
+    rows = []
+    for metric in (name for name in _DISTANCES if name in provenance and len(names)):
+        distance = _DISTANCES[metric]
+        before, after = (compute_distance(embeds, reference, distance) for embeds in variants)
+        values = take_pseudo_values(prompts, variants, reference, distance)
+        interval = bootstrap_interval(values + (after - before), params)
+        better = provenance[metric]["better"]
+        counts = (len(names), len(prompts))
+        estimate = (before, after, after - before, *interval, np.nan, np.nan)
+        rows.append(("class", metric, better, *counts, *estimate))
+    return pd.DataFrame(rows, columns=list(BY_METRIC_SCHEMA))
+
+
+def take_pseudo_values(
+    prompts: np.ndarray, variants: tuple[Embeds, Embeds], reference: Embeds, distance: Distance
+) -> Floats:
+    """What each of P prompts adds to the difference of two distances: (P,), with mean 0.
+
+    Jackknife pseudo-values, less their mean (Tukey 1958; for such statistics Arvesen 1969): a
+    distance is no mean over prompts, and these stand in for the values that it would be a mean of.
+    So prompts are resampled with all of their pictures, without meeting the same picture twice.
+
+    Args:
+        prompts: (N,) numbers of prompts, from 0 to P - 1.
+        variants: Embeds (N, E) of baseline and finetuned.
+        reference: Embeds (M, E).
+        distance: What is measured.
+    """
+    before, after = (_leave_out(prompts, embeds, reference, distance) for embeds in variants)
+    without = after - before
+    return (len(without) - 1) * (without.mean() - without)
+
+
+def _leave_out(
+    prompts: np.ndarray, embeds: Embeds, reference: Embeds, distance: Distance
+) -> Floats:
+    """Distance to the reference without each prompt, (P,), but for the reference's own part."""
+    members = np.equal.outer(np.arange(prompts.max() + 1), prompts).astype(float)  # (P, N)
+    kernel = distance.kernel(embeds, embeds)  # (N, N)
+    if distance.is_unbiased:
+        np.fill_diagonal(kernel, 0)
+    rows = members @ kernel  # (P, N)
+    own = (rows * members).sum(axis=1)  # (P,)
+    left = len(prompts) - members.sum(axis=1)
+    num_pairs = left * (left - 1 if distance.is_unbiased else left)
+    within = (kernel.sum() - 2 * rows.sum(axis=1) + own) / num_pairs
+    nearness = distance.kernel(embeds, reference).mean(axis=1)  # (N,)
+    cross = (nearness.sum() - members @ nearness) / left
+    return distance.scale * (within - 2 * cross)

@@ -1,0 +1,98 @@
+"""Several experiments' plots/by_prompt.csv -> plots/pooled.csv, training noise included.
+
+`python -m stages.pool EXPERIMENT [EXPERIMENT ...]`, each a name, branch, tag or commit that
+`dvc exp show` or git lists. What they hold is read from git; nothing is checked out or run.
+"""
+
+import io
+import logging
+import sys
+from typing import Any
+
+import dvc.api
+import pandas as pd
+from dvc.exceptions import DvcException
+from dvc.scm import SCMError
+
+from stages.analysis.pooled import pool_seeds
+from stages.analysis.schemas import BY_PROMPT_SCHEMA
+from stages.artifacts.notation import format_interval, format_p_value, format_signed
+from stages.artifacts.tables import parse_csv, write_table
+from stages.config import paths
+from stages.config.entry import run_stage
+from stages.config.params import PARAMS, load_params, parse_params
+
+logger = logging.getLogger(__name__)
+
+
+def main(*experiments: str) -> None:
+    """Pool the experiments, by name."""
+    if not experiments:
+        raise ValueError('name experiments, as in make pool EXPERIMENTS="seed-0 seed-1 seed-2"')
+    params = load_params().compare
+    check_alike({name: read_params(name) for name in experiments})
+
+    tables = {name: read_prompts(name) for name in experiments}
+    pooled = pool_seeds(tables, params)
+
+    write_table(pooled, paths.POOLED)
+    for name, table in tables.items():
+        for set_name, rows in table.groupby("set", sort=False):
+            logger.info("%s, %s: %s", name, set_name, format_signed(rows["difference"].mean()))
+    for row in pooled.to_dict("records"):
+        logger.info("%s", word_row(row))
+
+
+def read_params(experiment: str) -> dict[str, Any]:
+    """All of an experiment's params."""
+    return parse_params(read_text(experiment, str(PARAMS))).model_dump()
+
+
+def read_prompts(experiment: str) -> pd.DataFrame:
+    """An experiment's plots/by_prompt.csv."""
+    path = str(paths.COMPARISON_BY_PROMPT)
+    text = io.StringIO(read_text(experiment, path))
+    return parse_csv(text, BY_PROMPT_SCHEMA, f"{experiment}:{path}", "compare")
+
+
+def read_text(experiment: str, path: str) -> str:
+    """A file as it was in an experiment."""
+    try:
+        return dvc.api.read(path, rev=experiment)
+    except (DvcException, SCMError, OSError) as error:
+        raise ValueError(
+            f"{experiment}: no {path} ({error}); `dvc exp show` lists the experiments"
+        ) from None
+
+
+def check_alike(params: dict[str, dict[str, Any]]) -> None:
+    """Refuse experiments that differ in more than their seeds, or whose training seed repeats."""
+    seeds: dict[int, str] = {}
+    first = next(iter(params))
+    for name, values in params.items():
+        seed = values["finetune"].pop("seed")
+        if seed in seeds:
+            raise ValueError(
+                f"{name}: finetune.seed is {seed}, as in {seeds[seed]}; "
+                "pooling wants a seed of its own for each"
+            )
+        seeds[seed] = name
+        for section, section_values in values.items():
+            if section != "report" and section_values != params[first][section]:
+                raise ValueError(
+                    f"{name}: {section} is not as in {first}; pool experiments that differ in "
+                    "finetune.seed alone"
+                )
+
+
+def word_row(row: dict[str, Any]) -> str:
+    """A pooled row as a line."""
+    return (
+        f"{row['set']} {row['metric']}, {row['num_seeds']} seeds x {row['num_prompts']} prompts: "
+        f"{format_signed(row['difference'])} ({format_interval(row['ci_low'], row['ci_high'])}, "
+        f"p {format_p_value(row['p_value'])}) {row['verdict']}".rstrip()
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, *sys.argv[1:])

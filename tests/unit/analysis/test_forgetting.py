@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.analysis.forgetting import weigh_forgetting
+
+
+def make_row(set_name: str, metric: str, better: str, *estimate: float) -> dict:
+    values = dict(zip(("difference", "ci_low", "ci_high"), estimate, strict=True))
+    return {"set": set_name, "metric": metric, "better": better, **values}
+
+
+def test_trade_off_is_the_change_elsewhere_for_each_unit_gained():
+    table = weigh_forgetting(
+        pd.DataFrame(
+            [
+                make_row("class", "clip_cosine", "higher", 0.2, 0.1, 0.3),
+                make_row("marketing", "clip_cosine", "higher", -0.1, -0.15, -0.05),
+            ]
+        )
+    )
+    assert table.iloc[0].tolist() == ["clip_cosine", 0.2, 0.1, 0.3, -0.1, -0.15, -0.05, -0.5]
+
+
+def test_gains_are_above_zero_where_lower_is_better():
+    table = weigh_forgetting(
+        pd.DataFrame(
+            [
+                make_row("class", "retrieval_rank", "lower", -2.0, -3.0, -1.0),
+                make_row("marketing", "retrieval_rank", "lower", 1.0, 0.5, 1.5),
+            ]
+        )
+    )
+    row = table.iloc[0]
+    assert row[["gain_in_domain", "gain_ci_low", "gain_ci_high"]].tolist() == [2.0, 1.0, 3.0]
+    assert row["change_out_of_domain"] == -1.0
+    assert row["trade_off"] == pytest.approx(-0.5)
+
+
+def test_without_a_gain_there_is_no_trade_off():
+    table = weigh_forgetting(
+        pd.DataFrame(
+            [
+                make_row("class", "clip_cosine", "higher", 0.2, -0.1, 0.5),
+                make_row("marketing", "clip_cosine", "higher", -0.1, -0.15, -0.05),
+            ]
+        )
+    )
+    assert np.isnan(table["trade_off"].iloc[0])
+
+
+def test_only_metrics_with_a_direction_in_both_sets_are_weighed():
+    table = weigh_forgetting(
+        pd.DataFrame(
+            [
+                make_row("class", "training_similarity", "higher", 0.2, 0.1, 0.5),
+                make_row("marketing", "training_similarity", "neither", 0.1, 0.0, 0.2),
+                make_row("class", "kid", "lower", 0.2, 0.1, 0.5),
+            ]
+        )
+    )
+    assert table.empty
