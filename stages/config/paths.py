@@ -29,6 +29,7 @@ COMPARISON_BY_SET = Path("plots/by_set.csv")
 CLASS_CLIP = Path("plots/class_clip.csv")
 CLASS_GAIN = Path("plots/class_gain.csv")
 
+PLOTS = Path("plots")
 REPORT = Path("plots/report.html")
 GRIDS = Path("plots/grids")
 
