@@ -59,12 +59,14 @@ def draw_change(rows: pd.DataFrame, name: str, confidence_level: float) -> go.Fi
 def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
     """The change of every prompt, a dot each, in a row for its class; from `compare_prompts`."""
     labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
+    by_prompt = by_prompt.reset_index(drop=True)
     figure = go.Figure()
     for name, symbol in (("class", "circle"), ("marketing", "diamond")):
         rows = by_prompt[by_prompt["set"] == name]
         figure.add_scatter(
             x=rows["difference"].tolist(),
             y=[wrap_label(label) for label in rows["class"]],
+            ids=[f"prompt-{number}" for number in rows.index],  # where the page lists it
             mode="markers",
             name=f"{name} prompt",
             marker={

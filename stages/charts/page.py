@@ -125,6 +125,7 @@ def _build_environment() -> jinja2.Environment:
         "p_value": notation.format_p_value,
         "effect": words.word_effect_size,
         "sensitivity": words.word_sensitivity,
+        "join_units": words.join_units,
         "value": format_value,
         "shorten": shorten,
     }

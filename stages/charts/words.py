@@ -1,6 +1,7 @@
 """Plain words beside the numbers: how large, how small it could have been, and what is missing."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +33,15 @@ def word_sensitivity(row: Mapping[str, Any]) -> str:
 
 
 def choose_digits(*values: float) -> int:
-    """Decimals for a row of numbers: three or four significant digits of the largest."""
+    """Decimals for a row of numbers: three significant digits of the largest, and four below 1."""
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0)
     if largest == 0:
         return 4
-    return min(7, max(1, 3 - math.floor(math.log10(largest))))
+    significant = 2 - math.floor(math.log10(largest))
+    return min(7, max(4 if largest < 1 else 1, significant))
+
+
+def join_units(text: str) -> str:
+    """Keep `95 %` and `p < 0.001` on one line each."""
+    text = re.sub(r"(?<=\d) %", "\u202f%", text)
+    return re.sub(r"\bp ([=<]) (?=\d)", "p\u00a0\\1\u00a0", text)
