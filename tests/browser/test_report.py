@@ -50,6 +50,9 @@ def test_page_never_scrolls_sideways(name, width, open_page, request):
 
 def test_every_chart_is_drawn(report, open_page):
     page = open_page(report).page
+    for chart in page.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+        chart.locator("svg .trace").first.wait_for(state="attached")
     drawn = page.evaluate(
         "Object.fromEntries(Array.from(document.querySelectorAll('.chart')).map("
         "(chart) => [chart.id, chart.querySelectorAll('svg .trace').length]))"
@@ -141,6 +144,8 @@ def test_hostile_texts_stay_texts(hostile_report, open_page):
 
 def test_a_hostile_name_is_shown_by_a_chart_as_it_is(hostile_report, open_page):
     page = open_page(hostile_report).page
+    page.locator("#chart-classes").scroll_into_view_if_needed()
+    page.locator("#chart-classes .ytick").first.wait_for(state="attached")
     labels = page.locator("#chart-classes .ytick").all_text_contents()
     assert any("</script>" in label for label in labels)
     assert "".join(HOSTILE.split())[:40] in "".join("".join(labels).split())
