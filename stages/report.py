@@ -5,17 +5,15 @@ the pairs.
 """
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from stages.analysis.verdict import word_bad_images, word_headline, word_verdict
 from stages.artifacts.atomic import replace_file
-from stages.artifacts.images import decode_image, write_png
+from stages.artifacts.images import write_png
 from stages.artifacts.results import Results, read_results
 from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json, read_pairs
 from stages.charts.build import Inputs, build_page
@@ -29,7 +27,6 @@ from stages.config.params import Params, load_params
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "scipy", "pandas", "plotly")
-NUM_THREADS = 4  # Pillow lets other threads run while it decodes
 LOSS_SCHEMA = {"step": "int64", "loss": "float64"}
 VALIDATION_LOSS_SCHEMA = {"step": "int64", "validation_loss": "float64"}
 PICTURE_SCHEMA = {
@@ -64,7 +61,7 @@ def read_inputs() -> Inputs:
         scores=scores,
         provenance=read_json(paths.SCORES / "finetuned.json", "score"),
         counts={name: read_json(paths.METRICS / f"{name}.json", "score") for name in scores},
-        images={name: read_pictures(name, rows["file_name"]) for name, rows in scores.items()},
+        files={name: read_pictures(name, rows["file_name"]) for name, rows in scores.items()},
         pairs=read_training_pairs(),
         finetune=read_json(paths.FINETUNE_METRICS, "finetune"),
         loss=read_csv(paths.LOSS, LOSS_SCHEMA, "finetune"),
@@ -72,12 +69,15 @@ def read_inputs() -> Inputs:
     )
 
 
-def read_pictures(variant: str, file_names: pd.Series) -> dict[str, Image.Image]:
-    """A variant's sampled pictures by file name."""
-    files = [paths.SAMPLES / variant / name for name in file_names]
-    with ThreadPoolExecutor(NUM_THREADS) as threads:
-        images = threads.map(lambda path: decode_image(path.read_bytes(), str(path)), files)
-        return dict(zip(file_names, images, strict=True))
+def read_pictures(variant: str, file_names: pd.Series) -> dict[str, bytes]:
+    """A variant's sampled pictures by file name, encoded as they are."""
+    folder = paths.SAMPLES / variant
+    missing = [name for name in file_names if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"no picture {folder / missing[0]}; run `dvc repro -f sample@{variant}`"
+        )
+    return {name: (folder / name).read_bytes() for name in file_names}
 
 
 def read_training_pairs() -> pd.DataFrame:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 from PIL import Image
 
+from stages.artifacts.images import decode_image
+
 
 class Pair(NamedTuple):
     """Two pictures of the same prompt and noise, and their change of CLIP cosine."""
@@ -24,12 +26,12 @@ class Block(NamedTuple):
     pairs: Sequence[Pair]
 
 
-Images = Mapping[str, Mapping[str, Image.Image]]
-"""Variant to file name to picture."""
+Files = Mapping[str, Mapping[str, bytes]]
+"""Variant to file name to encoded picture."""
 
 
 def build_blocks(
-    pictures: pd.DataFrame, label: str, num_per_prompt: int, images: Images
+    pictures: pd.DataFrame, label: str, num_per_prompt: int, files: Files
 ) -> list[Block]:
     """A block for each value of the column `label`, the first pictures of each prompt in it.
 
@@ -37,11 +39,11 @@ def build_blocks(
         pictures: Rows of `list_pictures`, those to show.
         label: "class" or "prompt".
         num_per_prompt: Pictures of each prompt, by index.
-        images: The pictures of both variants.
+        files: The pictures of both variants.
     """
     shown = pictures[pictures["index"] < num_per_prompt]
     return [
-        Block(str(name), [_build_pair(row, images) for row in rows.to_dict("records")])
+        Block(str(name), [_build_pair(row, files) for row in rows.to_dict("records")])
         for name, rows in shown.groupby(label, sort=False)
     ]
 
@@ -53,7 +55,10 @@ def choose_evenly(classes: Sequence[str], num_rows: int) -> list[int]:
     return sorted(order[:num_rows], key=lambda row: (classes[row], row))
 
 
-def _build_pair(row: dict, images: Images) -> Pair:
+def _build_pair(row: dict, files: Files) -> Pair:
     name = row["file_name"]
-    baseline, finetuned = (images[variant][name] for variant in ("baseline", "finetuned"))
+    baseline, finetuned = (
+        decode_image(files[variant][name], f"{variant}/{name}")
+        for variant in ("baseline", "finetuned")
+    )
     return Pair(name, baseline, finetuned, row["prompt"], row["difference"])

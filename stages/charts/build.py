@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
-from PIL import Image
 
-from stages.artifacts.images import decode_image
+from stages.artifacts.images import decode_image, encode_png
 from stages.artifacts.results import Results
 from stages.charts import evidence
 from stages.charts.blocks import build_blocks, choose_evenly
@@ -21,15 +20,15 @@ NUM_TRAINING_PAIRS = 20
 class Inputs(NamedTuple):
     """What the page is made from.
 
-    `scores`, `counts` and `images` have an entry for each variant; `images` by file name. `pairs`
-    are those trained on: image (encoded), caption, class.
+    `scores`, `counts` and `files` have an entry for each variant; `files` are the pictures by file
+    name. `pairs` are those trained on: image, caption, class. All pictures are still encoded.
     """
 
     results: Results
     scores: Mapping[str, pd.DataFrame]
     provenance: Mapping[str, Mapping[str, Any]]
     counts: Mapping[str, Mapping[str, Any]]
-    images: Mapping[str, Mapping[str, Image.Image]]
+    files: Mapping[str, Mapping[str, bytes]]
     pairs: pd.DataFrame
     finetune: Mapping[str, Any]
     loss: pd.DataFrame
@@ -58,8 +57,8 @@ def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
         disagreements=evidence.group_disagreements(results.disagreements, directions),
         collapse=evidence.list_collapsed(finetuned),
         memorised=memorised,
-        class_blocks=build_blocks(pictures[in_domain], "class", 1, inputs.images),
-        marketing_blocks=build_blocks(pictures[~in_domain], "prompt", num_marketing, inputs.images),
+        class_blocks=build_blocks(pictures[in_domain], "class", 1, inputs.files),
+        marketing_blocks=build_blocks(pictures[~in_domain], "prompt", num_marketing, inputs.files),
         pictures_of=group_pictures(pictures),
         training_pairs=[{"row": row, "caption": inputs.pairs["caption"][row]} for row in shown],
         details=describe_pictures(pictures, scored),
@@ -74,15 +73,16 @@ def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
     )
 
 
-def _name_pictures(inputs: Inputs, training_rows: set[int]) -> dict[str, Image.Image]:
+def _name_pictures(inputs: Inputs, training_rows: set[int]) -> dict[str, bytes]:
     """Every sampled picture and some training pictures, by the names that the page uses."""
     sampled = {
-        f"{variant}/{file_name}": image
-        for variant, images in inputs.images.items()
-        for file_name, image in images.items()
+        f"{variant}/{file_name}": data
+        for variant, files in inputs.files.items()
+        for file_name, data in files.items()
     }
+    images = inputs.pairs["image"]
     trained = {
-        f"train/{row}": decode_image(inputs.pairs["image"][row], f"training pair {row}")
+        f"train/{row}": encode_png(decode_image(images[row], f"training picture {row}"))
         for row in sorted(training_rows)
     }
     return sampled | trained

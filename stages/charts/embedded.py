@@ -8,9 +8,11 @@ import base64
 import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
+
+from stages.artifacts.images import decode_image
 
 LOSSLESS_UP_TO_PX = 128
 BUDGET_BYTES = 7_000_000
@@ -38,18 +40,18 @@ ENCODINGS = (
 )
 
 
-def embed_pictures(
-    images: Mapping[str, Image.Image], budget_bytes: int = BUDGET_BYTES
-) -> dict[str, str]:
-    """Data URIs of pictures by name: PNG if all are small and fit, otherwise reduced WebP."""
+def embed_pictures(files: Mapping[str, bytes], budget_bytes: int = BUDGET_BYTES) -> dict[str, str]:
+    """Data URIs of picture files by name: as they are if all are small PNG files and fit.
+
+    Otherwise all are reduced alike, to WebP.
+    """
+    if sum(map(len, files.values())) <= budget_bytes and all(map(_is_small, files.values())):
+        return {name: _write_uri(data, "png") for name, data in files.items()}
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        if all(max(image.size) <= LOSSLESS_UP_TO_PX for image in images.values()):
-            files = list(threads.map(_encode_png, images.values()))
-            if sum(map(len, files)) <= budget_bytes:
-                return dict(zip(images, map(_write_uri, files, ["png"] * len(files)), strict=True))
-        encoding = choose_encoding(list(images.values()), budget_bytes)
-        files = list(threads.map(lambda image: encode_webp(image, encoding), images.values()))
-    return dict(zip(images, map(_write_uri, files, ["webp"] * len(files)), strict=True))
+        images = list(threads.map(decode_image, files.values(), files))
+        encoding = choose_encoding(images, budget_bytes)
+        reduced = threads.map(lambda image: encode_webp(image, encoding), images)
+        return {name: _write_uri(data, "webp") for name, data in zip(files, reduced, strict=True)}
 
 
 def choose_encoding(images: list[Image.Image], budget_bytes: int) -> Encoding:
@@ -66,17 +68,14 @@ def encode_webp(image: Image.Image, encoding: Encoding) -> bytes:
     """Reduce a picture, which stays as it was; a smaller one is not enlarged."""
     reduced = image.copy()
     reduced.thumbnail((encoding.side_px, encoding.side_px), Image.Resampling.LANCZOS)
-    return _save(reduced, format="WEBP", quality=encoding.quality, method=WEBP_METHOD)
-
-
-def _encode_png(image: Image.Image) -> bytes:
-    return _save(image, format="PNG")
-
-
-def _save(image: Image.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, **options)
+    reduced.save(buffer, format="WEBP", quality=encoding.quality, method=WEBP_METHOD)
     return buffer.getvalue()
+
+
+def _is_small(data: bytes) -> bool:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.format == "PNG" and max(image.size) <= LOSSLESS_UP_TO_PX
 
 
 def _write_uri(data: bytes, kind: str) -> str:

@@ -16,7 +16,7 @@ MARGIN = 1.25
 CORNERS = {
     (1, 1): "gained in both",
     (1, -1): "learnt, but forgot",
-    (-1, 1): "gained elsewhere only",
+    (-1, 1): "gained elsewhere",
     (-1, -1): "lost in both",
 }
 SETS = {"class": ("circle", 0.14), "marketing": ("diamond", -0.14)}
