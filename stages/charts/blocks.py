@@ -1,15 +1,18 @@
 """Which pictures are shown: blocks of pairs, baseline and fine-tuned of the same noise."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 from PIL import Image
 
+from stages.artifacts.images import decode_image
+
 
 class Pair(NamedTuple):
     """Two pictures of the same prompt and noise, and their change of CLIP cosine."""
 
+    file_name: str
     baseline: Image.Image
     finetuned: Image.Image
     prompt: str
@@ -23,24 +26,24 @@ class Block(NamedTuple):
     pairs: Sequence[Pair]
 
 
-ReadPicture = Callable[[str, str], Image.Image]
-"""(variant, file name) -> picture."""
+Files = Mapping[str, Mapping[str, bytes]]
+"""Variant to file name to encoded picture."""
 
 
 def build_blocks(
-    pairs: pd.DataFrame, label: str, num_per_prompt: int, read_picture: ReadPicture
+    pictures: pd.DataFrame, label: str, num_per_prompt: int, files: Files
 ) -> list[Block]:
     """A block for each value of the column `label`, the first pictures of each prompt in it.
 
     Args:
-        pairs: Rows of `pair_scores`, those to show.
+        pictures: Rows of `list_pictures`, those to show.
         label: "class" or "prompt".
         num_per_prompt: Pictures of each prompt, by index.
-        read_picture: Reads one picture.
+        files: The pictures of both variants.
     """
-    shown = pairs[pairs["index"] < num_per_prompt]
+    shown = pictures[pictures["index"] < num_per_prompt]
     return [
-        Block(str(name), [_build_pair(row, read_picture) for row in rows.to_dict("records")])
+        Block(str(name), [_build_pair(row, files) for row in rows.to_dict("records")])
         for name, rows in shown.groupby(label, sort=False)
     ]
 
@@ -52,6 +55,10 @@ def choose_evenly(classes: Sequence[str], num_rows: int) -> list[int]:
     return sorted(order[:num_rows], key=lambda row: (classes[row], row))
 
 
-def _build_pair(row: dict, read_picture: ReadPicture) -> Pair:
-    baseline, finetuned = (read_picture(v, row["file_name"]) for v in ("baseline", "finetuned"))
-    return Pair(baseline, finetuned, row["prompt"], row["difference"])
+def _build_pair(row: dict, files: Files) -> Pair:
+    name = row["file_name"]
+    baseline, finetuned = (
+        decode_image(files[variant][name], f"{variant}/{name}")
+        for variant in ("baseline", "finetuned")
+    )
+    return Pair(name, baseline, finetuned, row["prompt"], row["difference"])

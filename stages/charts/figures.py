@@ -1,24 +1,14 @@
-"""One plotly figure per function. Text and grid take their colours from the page's style sheet.
+"""One plotly figure per function: CLIP cosine by class and prompt, and the training curves."""
 
-Names and prompts are escaped here: plotly reads a few HTML tags in its labels.
-"""
-
-import html
-import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from stages.artifacts.notation import format_interval, format_number, format_signed
+from stages.charts.style import BASELINE, FINETUNED, fit_rows, style_figure, wrap_label
 
-BASELINE = "#7a8799"
-FINETUNED = "#d9662b"
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
 ROW_PX, DENSE_ROW_PX = 34, 26
-LINE_PX = 16
-GRID = "rgba(128,128,128,0.22)"
-LABEL_CHARACTERS = 20
 SMOOTHING_STEPS = 25
 
 
@@ -63,18 +53,20 @@ def draw_change(rows: pd.DataFrame, name: str, confidence_level: float) -> go.Fi
         ]
     )
     figure.update_xaxes(title_text="CLIP cosine")
-    return _style(figure, height_px=110 + _fit_rows(labels, ROW_PX))
+    return style_figure(figure, height_px=110 + fit_rows(labels, ROW_PX))
 
 
 def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
     """The change of every prompt, a dot each, in a row for its class; from `compare_prompts`."""
     labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
+    by_prompt = by_prompt.reset_index(drop=True)
     figure = go.Figure()
     for name, symbol in (("class", "circle"), ("marketing", "diamond")):
         rows = by_prompt[by_prompt["set"] == name]
         figure.add_scatter(
             x=rows["difference"].tolist(),
             y=[wrap_label(label) for label in rows["class"]],
+            ids=[f"prompt-{number}" for number in rows.index],  # where the page lists it
             mode="markers",
             name=f"{name} prompt",
             marker={
@@ -89,7 +81,7 @@ def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
             ],
             hovertemplate="%{customdata}<extra></extra>",
         )
-    _style(figure, height_px=120 + _fit_rows(labels, DENSE_ROW_PX))
+    style_figure(figure, height_px=120 + fit_rows(labels, DENSE_ROW_PX))
     figure.update_xaxes(title_text="change of CLIP cosine")
     figure.update_xaxes(zeroline=True, zerolinecolor=BASELINE, zerolinewidth=2)
     return figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1])
@@ -113,7 +105,7 @@ def draw_loss(loss: pd.DataFrame) -> go.Figure:
         ]
     )
     figure.update_yaxes(title_text="training loss", rangemode="tozero")
-    return _style(figure.update_xaxes(title_text="step"), height_px=300)
+    return style_figure(figure.update_xaxes(title_text="step"), height_px=300)
 
 
 def draw_validation_loss(validation_loss: pd.DataFrame) -> go.Figure:
@@ -129,13 +121,7 @@ def draw_validation_loss(validation_loss: pd.DataFrame) -> go.Figure:
         )
     )
     figure.update_yaxes(title_text="validation loss")
-    return _style(figure.update_xaxes(title_text="step"), height_px=300)
-
-
-def wrap_label(label: str, num_characters: int = LABEL_CHARACTERS) -> str:
-    """A label for plotly: escaped, and broken into lines."""
-    lines = textwrap.wrap(label, num_characters) or [label]
-    return "<br>".join(html.escape(line) for line in lines)
+    return style_figure(figure.update_xaxes(title_text="step"), height_px=300)
 
 
 def _describe_changes(rows: pd.DataFrame, confidence_level: float) -> list[str]:
@@ -145,12 +131,6 @@ def _describe_changes(rows: pd.DataFrame, confidence_level: float) -> list[str]:
         f"<br>{confidence_level * 100:g} % interval {format_interval(row.ci_low, row.ci_high)}"
         for row in rows.itertuples()
     ]
-
-
-def _fit_rows(labels: Sequence[str], row_px: int) -> int:
-    """The height of all rows, alike, in which no label touches the next, in px."""
-    num_lines = max((label.count("<br>") + 1 for label in labels), default=1)
-    return max(row_px, LINE_PX * num_lines + 4) * len(labels)
 
 
 def _draw_connectors(labels: Sequence[str], rows: pd.DataFrame) -> go.Scatter:
@@ -167,23 +147,3 @@ def _draw_connectors(labels: Sequence[str], rows: pd.DataFrame) -> go.Scatter:
         hoverinfo="skip",
         showlegend=False,
     )
-
-
-def _style(figure: go.Figure, height_px: int) -> go.Figure:
-    figure.update_layout(
-        template="none",
-        height=height_px,
-        margin={"l": 8, "r": 12, "t": 40, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 13},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-        xaxis_title_font_size=13,
-        yaxis_title_font_size=13,
-        hoverlabel={"font": {"family": FONT}, "align": "left"},
-        dragmode=False,
-    )
-    figure.update_xaxes(automargin=True, gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(automargin=True, gridcolor=GRID, zeroline=False)
-    figure.update_traces(cliponaxis=False)
-    return figure

@@ -1,39 +1,33 @@
 """The report: one self-contained HTML page that opens offline, dark or light, on phone or paper.
 
-Every text is escaped; a content security policy lets the page load nothing from anywhere.
+Every text is escaped; a content security policy lets the page load nothing from anywhere, and run
+no script but the two that are hashed in it.
 """
 
 import base64
-import io
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
-from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from stages.artifacts import notation
+from stages.charts import words
 from stages.charts.blocks import Block
-from stages.charts.figures import BASELINE, FINETUNED
+from stages.charts.evidence import Collapse, Correlations, Disagreement, Rows
+from stages.charts.style import BASELINE, FINETUNED
 
-LOSSLESS_UP_TO_PX = 128
-LARGE_PICTURE_PX = 192
-"""Side to which larger pictures are reduced, as WebP: the page stays under 15 MB."""
-
-
-class TrainingPair(NamedTuple):
-    """A picture that was trained on and its caption."""
-
-    picture: Image.Image
-    caption: str
+SHORT_PROMPT = 80
+"""Characters of a prompt where it only says which picture is meant."""
 
 
-@dataclass(frozen=True)
-class Page:
-    """All that the page says; rows are those of the tables that `compare` writes."""
+class About(NamedTuple):
+    """What ran, and the verdict in words."""
 
     base: str
     model: str
@@ -42,56 +36,63 @@ class Page:
     sentence: str
     warning: str
     confidence_level: float
-    sets: Sequence[Mapping[str, Any]]
-    classes: Sequence[Mapping[str, Any]]
-    prompts: Sequence[Mapping[str, Any]]
-    class_blocks: Sequence[Block]
-    marketing_blocks: Sequence[Block]
-    training_pairs: Sequence[TrainingPair]
-    charts: Mapping[str, go.Figure]
-    counts: Mapping[str, Mapping[str, Any]]
-    num_bad: int
-    finetune: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Page:
+    """All that the page says; rows are those of the tables that `compare` writes.
+
+    Pictures are named "baseline/FILE", "finetuned/FILE" and "train/ROW", keys of `pictures`.
+    """
+
+    about: About
+    sets: Rows
+    classes: Rows
+    prompts: Rows
+    forgetting: Rows
+    metrics: Mapping[str, Rows]
+    provenance: Mapping[str, Mapping[str, Any]]
+    correlations: Sequence[Correlations]
+    disagreements: Sequence[Disagreement]
+    collapse: Collapse
+    memorised: Rows
+    class_blocks: Sequence[Block]
+    marketing_blocks: Sequence[Block]
+    pictures_of: Mapping[str, Rows]
+    training_pairs: Rows
+    details: Mapping[str, Any]
+    pictures: Mapping[str, str]
+    charts: Mapping[str, go.Figure]
+    counts: Mapping[str, Mapping[str, Any]]
+    finetune: Mapping[str, Any]
+
+
 def render_page(page: Page) -> str:
     """The whole page as HTML, plotly inside."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("stages.charts", package_path=""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": notation.format_number,
-        "signed": notation.format_signed,
-        "p_value": notation.format_p_value,
-        "value": format_value,
-        "picture": encode_picture,
+    environment = _build_environment()
+    scripts = {
+        "plotly": get_plotlyjs(),
+        "script": environment.get_template("script.js.j2").render(),
     }
-    environment.globals["interval"] = notation.format_interval
+    data = {
+        "charts": _write_charts(page.charts),
+        "details": _write_json(page.details),
+        "pictures": _write_json(page.pictures),
+    }
     return environment.get_template("page.html.j2").render(
         page=page,
-        charts=Markup(_write_charts(page.charts)),
-        plotly=Markup(get_plotlyjs()),
+        policy=_write_policy(scripts.values()),
+        **{name: Markup(text) for name, text in (scripts | data).items()},
         baseline_colour=BASELINE,
         finetuned_colour=FINETUNED,
     )
 
 
-def encode_picture(image: Image.Image) -> str:
-    """A picture as a data URI: PNG, or a reduced WebP if it is larger than 128 px."""
-    kind, options = "png", dict[str, Any](optimize=True)
-    if max(image.size) > LOSSLESS_UP_TO_PX:
-        image = image.copy()
-        image.thumbnail((LARGE_PICTURE_PX, LARGE_PICTURE_PX), Image.Resampling.LANCZOS)
-        kind, options = "webp", {"quality": 90}
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+def shorten(text: str) -> str:
+    """A prompt, cut where it is only a name."""
+    return text if len(text) <= SHORT_PROMPT else f"{text[: SHORT_PROMPT - 1]}…"
 
 
 def format_value(value: object) -> str:
@@ -110,7 +111,50 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def _build_environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("stages.charts", package_path=""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": notation.format_number,
+        "signed": notation.format_signed,
+        "p_value": notation.format_p_value,
+        "effect": words.word_effect_size,
+        "sensitivity": words.word_sensitivity,
+        "join_units": words.join_units,
+        "value": format_value,
+        "shorten": shorten,
+    }
+    environment.globals |= {
+        "interval": notation.format_interval,
+        "directions": words.DIRECTIONS,
+    }
+    return environment
+
+
+def _write_policy(scripts: Iterable[str]) -> str:
+    """Nothing is loaded, and no script runs but these, known by their hashes."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
+    allowed = " ".join(f"'sha256-{value.decode('ascii')}'" for value in hashes)
+    return (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
+    )
+
+
 def _write_charts(charts: Mapping[str, go.Figure]) -> str:
-    """A JavaScript object, chart name to figure; no `<` in it could close the script."""
     figures = ",\n".join(f'"{name}": {figure.to_json()}' for name, figure in charts.items())
-    return "{" + figures.replace("<", "\\u003c").replace("\u2028", "").replace("\u2029", "") + "}"
+    return _close_safely(f"{{{figures}}}")
+
+
+def _write_json(values: Mapping[str, Any]) -> str:
+    return _close_safely(json.dumps(values, ensure_ascii=False, allow_nan=False))
+
+
+def _close_safely(text: str) -> str:
+    r"""JSON in which no `<` could close its script: `\u003c` is the same string."""
+    return text.replace("<", "\\u003c")

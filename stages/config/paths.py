@@ -36,6 +36,7 @@ POOLED = Path("plots/pooled.csv")
 CLASS_CLIP = Path("plots/class_clip.csv")
 CLASS_GAIN = Path("plots/class_gain.csv")
 
+PLOTS = Path("plots")
 REPORT = Path("plots/report.html")
 GRIDS = Path("plots/grids")
 

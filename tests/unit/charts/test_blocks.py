@@ -1,6 +1,7 @@
 import pandas as pd
 from PIL import Image
 
+from stages.artifacts.images import encode_png
 from stages.charts.blocks import build_blocks, choose_evenly
 
 
@@ -16,16 +17,16 @@ def test_blocks_hold_the_first_pictures_of_each_prompt_in_order():
         for name, prompt in (("dog", "a dog"), ("dog", "the dog"), ("cat", "a cat"))
         for index in range(3)
     )
-    read = []
-
-    def read_picture(variant: str, file_name: str) -> Image.Image:
-        read.append((variant, file_name))
-        return Image.new("RGB", (8, 8))
-
-    blocks = build_blocks(pairs, "class", 1, read_picture)
+    files = {
+        variant: {name: encode_png(Image.new("RGB", (8, 8), colour)) for name in pairs["file_name"]}
+        for variant, colour in (("baseline", "blue"), ("finetuned", "red"))
+    }
+    blocks = build_blocks(pairs, "class", 1, files)
     assert [(block.label, len(block.pairs)) for block in blocks] == [("dog", 2), ("cat", 1)]
     assert [pair.prompt for pair in blocks[0].pairs] == ["a dog", "the dog"]
-    assert read[:2] == [("baseline", "a dog_0.png"), ("finetuned", "a dog_0.png")]
+    assert blocks[1].pairs[0].file_name == "a cat_0.png"
+    assert blocks[1].pairs[0].baseline.getpixel((0, 0)) == (0, 0, 255)
+    assert blocks[1].pairs[0].finetuned.getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_rows_are_chosen_evenly_over_the_classes():

@@ -2,14 +2,12 @@ import pandas as pd
 import pytest
 
 from stages.charts.figures import (
-    BASELINE,
-    FINETUNED,
     draw_change,
     draw_loss,
     draw_prompt_changes,
     draw_validation_loss,
-    wrap_label,
 )
+from stages.charts.style import BASELINE, FINETUNED
 
 ROWS = pd.DataFrame(
     {
@@ -55,8 +53,3 @@ def test_a_run_of_no_steps_still_has_charts():
     assert list(draw_loss(pd.DataFrame({"step": [], "loss": []})).data[0].x) == []
     figure = draw_validation_loss(pd.DataFrame({"step": [0], "validation_loss": [0.3]}))
     assert list(figure.data[0].y) == [0.3]
-
-
-def test_labels_are_escaped_and_wrapped():
-    assert wrap_label("<b>bold</b>") == "&lt;b&gt;bold&lt;/b&gt;"
-    assert wrap_label("stack of chocolate cookies") == "stack of chocolate<br>cookies"

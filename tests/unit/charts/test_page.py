@@ -1,39 +1,13 @@
-import base64
-import io
+import json
+import re
+from html import unescape
 from html.parser import HTMLParser
 
-import pandas as pd
-import plotly.graph_objects as go
 import pytest
-from PIL import Image
-from plotly.offline import get_plotlyjs
 
-from stages.charts.blocks import Block, Pair
-from stages.charts.figures import draw_change
-from stages.charts.page import (
-    LARGE_PICTURE_PX,
-    Page,
-    TrainingPair,
-    encode_picture,
-    format_value,
-    render_page,
-)
-
-HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">{{ 7*7 }} \'"&amp; é'
-ESTIMATE = {
-    "num_prompts": 5,
-    "num_images": 20,
-    "baseline": 0.51234,
-    "finetuned": 0.56789,
-    "difference": 0.05555,
-    "ci_low": 0.0123,
-    "ci_high": 0.0987,
-    "p_value": 0.0625,
-    "smallest_p_value": 0.0625,
-    "zero_shot_accuracy_baseline": 0.8,
-    "zero_shot_accuracy_finetuned": 0.9,
-}
-COUNTS = {"num_images": 20, "num_black": 0, "num_flat": 0, "num_non_finite": 0}
+from stages.charts.page import format_value, shorten
+from tests.hostile import HOSTILE, list_hostile_prompts
+from tests.report_project import write_report, write_results
 
 
 class Links(HTMLParser):
@@ -41,99 +15,67 @@ class Links(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.urls, self.handlers, self.num_scripts = [], [], 0
+        self.urls, self.handlers, self.scripts, self.texts = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
-        self.num_scripts += tag == "script"
+        if tag == "script":
+            self.scripts.append(dict(attrs).get("type", "text/javascript"))
         for name, value in attrs:
             if name in ("src", "href", "srcset", "data", "action"):
                 self.urls.append(value)
             if name.startswith("on"):
                 self.handlers.append(value)
 
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
 
 @pytest.fixture(scope="module")
-def html() -> str:
-    """A page of hostile texts, without plotly: five megabytes are slow to parse."""
-    picture = Image.new("RGB", (64, 64), "red")
-    block = Block(HOSTILE, [Pair(picture, picture, HOSTILE, 0.02)])
-    row = {"class": HOSTILE, **ESTIMATE}
-    page = render_page(
-        Page(
-            base=HOSTILE,
-            model=HOSTILE,
-            scorer=HOSTILE,
-            headline=HOSTILE,
-            sentence=HOSTILE,
-            warning=HOSTILE,
-            confidence_level=0.95,
-            sets=[{"set": "class", "verdict": "better", **ESTIMATE}],
-            classes=[row],
-            prompts=[{"set": name, "prompt": HOSTILE, **row} for name in ("class", "marketing")],
-            class_blocks=[block],
-            marketing_blocks=[block],
-            training_pairs=[TrainingPair(picture, HOSTILE)],
-            charts={"classes": draw_change(pd.DataFrame([row]), "class", 0.95)},
-            counts={"baseline": COUNTS, "finetuned": COUNTS},
-            num_bad=0,
-            finetune={HOSTILE: HOSTILE},
-            settings={HOSTILE: {HOSTILE: [HOSTILE]}},
-            versions={HOSTILE: HOSTILE},
-        )
-    )
-    assert get_plotlyjs() in page
-    return page.replace(get_plotlyjs(), "")
+def html(tmp_path_factory) -> str:
+    """A page of hostile texts."""
+    folder = tmp_path_factory.mktemp("hostile")
+    write_results(folder, prompts=list_hostile_prompts(), num_bad=1)
+    return write_report(folder)
 
 
-def test_page_loads_nothing_from_anywhere(html):
+@pytest.fixture(scope="module")
+def links(html) -> Links:
     links = Links()
-    links.feed(html)
+    links.feed(re.sub(r"(?s)<script>.*?</script>", "<script></script>", html))
+    return links
+
+
+def test_page_loads_nothing_from_anywhere(html, links):
     assert links.urls
-    assert all(url.startswith("data:image/") for url in links.urls)
-    assert "default-src 'none'" in html
+    assert all(url.startswith("#") for url in links.urls)
+    assert "default-src 'none'" in unescape(html)
+    assert "script-src 'sha256-" in unescape(html)
 
 
-def test_hostile_texts_neither_run_nor_break_out(html):
-    links = Links()
-    links.feed(html)
-    assert links.num_scripts == 2  # plotly, and the charts
+def test_hostile_texts_neither_run_nor_break_out(links):
+    assert links.scripts == ["application/json"] * 3 + ["text/javascript"] * 2
     assert links.handlers == []
-    assert html.count("{{ 7*7 }}") > 10
 
 
-def test_texts_are_shown_as_they_are(html):
-    shown = []
-    parser = HTMLParser()
-    parser.handle_data = shown.append
-    parser.feed(html[html.index("<main>") : html.index("</main>")])
-    assert HOSTILE in [text.strip() for text in shown]
+def test_texts_are_shown_as_they_are(links):
+    assert HOSTILE in links.texts
 
 
-def test_numbers_have_four_decimals_and_true_signs(html):
-    assert "<td>0.5123</td><td>0.5679</td><td>+0.0556</td>" in html.replace("+0.0555", "+0.0556")
-    assert "+0.0123 to +0.0987" in html
+def test_a_prompt_of_ten_thousand_characters_is_there_whole_and_once(html):
+    assert html.count("long " * 2000) == 2  # in the list, and in what an enlarged pair shows
 
 
-def test_small_pictures_keep_every_pixel():
-    image = Image.effect_noise((64, 64), 80).convert("RGB")
-    uri = encode_picture(image)
-    assert uri.startswith("data:image/png;base64,")
-    decoded = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-    assert decoded.tobytes() == image.tobytes()
+def test_data_cannot_close_its_script(html):
+    for name in ("charts", "details", "pictures"):
+        start = html.index(f'id="{name}">') + len(f'id="{name}">')
+        text = html[start : html.index("</script>", start)]
+        assert "<" not in text
+        json.loads(text)
 
 
-def test_large_pictures_are_reduced_and_left_as_they_were():
-    image = Image.new("RGB", (512, 512), "blue")
-    uri = encode_picture(image)
-    decoded = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-    assert decoded.size == (LARGE_PICTURE_PX, LARGE_PICTURE_PX)
-    assert image.size == (512, 512)
-
-
-def test_a_chart_cannot_close_its_script():
-    figure = draw_change(pd.DataFrame([{"class": HOSTILE, **ESTIMATE}]), "class", 0.95)
-    assert isinstance(figure, go.Figure)
-    assert "<script" not in str(figure.data[1].y)  # plotly reads tags in labels: they are escaped
+def test_numbers_have_true_signs(html):
+    assert re.search(r"<td>[+\u2212]0\.\d{4}</td>", html)
+    assert not re.search(r"<td>-0\.\d", html)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +91,8 @@ def test_a_chart_cannot_close_its_script():
 )
 def test_settings_read_well(value, expected):
     assert format_value(value) == expected
+
+
+def test_only_long_prompts_are_cut_where_they_name_a_picture():
+    assert shorten("a cat") == "a cat"
+    assert len(shorten("a" * 500)) == 80

@@ -1,0 +1,88 @@
+"""From what the stages wrote to what the page says."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from stages.artifacts.images import decode_image, encode_png
+from stages.artifacts.results import Results
+from stages.charts import evidence
+from stages.charts.blocks import build_blocks, choose_evenly
+from stages.charts.drilldown import describe_pictures, group_pictures, list_pictures
+from stages.charts.embedded import embed_pictures
+from stages.charts.overview import draw_charts
+from stages.charts.page import About, Page
+
+NUM_TRAINING_PAIRS = 20
+
+
+class Inputs(NamedTuple):
+    """What the page is made from.
+
+    `scores`, `counts` and `files` have an entry for each variant; `files` are the pictures by file
+    name. `pairs` are those trained on: image, caption, class. All pictures are still encoded.
+    """
+
+    results: Results
+    scores: Mapping[str, pd.DataFrame]
+    provenance: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, Mapping[str, bytes]]
+    pairs: pd.DataFrame
+    finetune: Mapping[str, Any]
+    loss: pd.DataFrame
+    validation_loss: pd.DataFrame
+
+
+def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
+    """The page; of a marketing prompt, its section shows the first `num_marketing` pictures."""
+    results, finetuned = inputs.results, inputs.scores["finetuned"]
+    labels = {name: str(source["label"]) for name, source in inputs.provenance.items()}
+    directions = {name: str(source["better"]) for name, source in inputs.provenance.items()}
+    scored = {name: label for name, label in labels.items() if name in finetuned}
+    pictures = list_pictures(inputs.scores["baseline"], finetuned, list(scored))
+    in_domain = pictures["set"] == "class"
+    shown = choose_evenly(inputs.pairs["class"].fillna("").tolist(), NUM_TRAINING_PAIRS)
+    memorised = evidence.list_memorised(finetuned, inputs.pairs["caption"])
+    return Page(
+        about=about,
+        sets=results.by_set.to_dict("records"),
+        classes=results.by_class.to_dict("records"),
+        prompts=results.by_prompt.to_dict("records"),
+        forgetting=evidence.list_forgetting(results.forgetting),
+        metrics=evidence.list_metrics(results.by_metric),
+        provenance=inputs.provenance,
+        correlations=evidence.square_correlations(results.metric_correlations),
+        disagreements=evidence.group_disagreements(results.disagreements, directions),
+        collapse=evidence.list_collapsed(finetuned),
+        memorised=memorised,
+        class_blocks=build_blocks(pictures[in_domain], "class", 1, inputs.files),
+        marketing_blocks=build_blocks(pictures[~in_domain], "prompt", num_marketing, inputs.files),
+        pictures_of=group_pictures(pictures),
+        training_pairs=[{"row": row, "caption": inputs.pairs["caption"][row]} for row in shown],
+        details=describe_pictures(pictures, scored),
+        pictures=embed_pictures(
+            _name_pictures(inputs, {*shown, *(row["nearest_training_row"] for row in memorised)})
+        ),
+        charts=draw_charts(
+            results, inputs.loss, inputs.validation_loss, labels, about.confidence_level
+        ),
+        counts=inputs.counts,
+        finetune=inputs.finetune,
+    )
+
+
+def _name_pictures(inputs: Inputs, training_rows: set[int]) -> dict[str, bytes]:
+    """Every sampled picture and some training pictures, by the names that the page uses."""
+    sampled = {
+        f"{variant}/{file_name}": data
+        for variant, files in inputs.files.items()
+        for file_name, data in files.items()
+    }
+    images = inputs.pairs["image"]
+    trained = {
+        f"train/{row}": encode_png(decode_image(images[row], f"training picture {row}"))
+        for row in sorted(training_rows)
+    }
+    return sampled | trained

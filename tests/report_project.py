@@ -1,0 +1,366 @@
+"""A folder with all that the report reads: drawn pictures and made-up numbers.
+
+`python -m tests.report_project FOLDER` writes one, and its report, to look at.
+"""
+
+import io
+import json
+import os
+import shutil
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageFilter
+
+from stages import report
+from stages.config.params import load_params
+from stages.drawing.pictures import draw_picture
+
+ROOT = Path(__file__).parents[1]
+METRICS = {
+    "clip_cosine": ("CLIP cosine", "higher", "-1 to 1", 0.63, 0.06),
+    "retrieval_rank": ("retrieval rank", "lower", "1 to the number of prompts", 3, 2),
+    "training_similarity": ("training similarity", "higher", "-1 to 1", 0.71, 0.05),
+    "nearest_training_cosine": ("nearest training cosine", "neither", "-1 to 1", 0.85, 0.05),
+    "sharpness": ("sharpness", "neither", "0 and up", 0.013, 0.004),
+    "colourfulness": ("colourfulness", "neither", "0 and up", 54.0, 11.0),
+    "brightness": ("brightness", "neither", "0 to 1", 0.55, 0.1),
+    "contrast": ("contrast", "neither", "0 to 1", 0.22, 0.05),
+    "musiq": ("MUSIQ", "higher", "0 to 100", 61.0, 6.0),
+}
+PER_SET = {
+    "zero_shot_accuracy": ("zero-shot accuracy", "higher", "0 to 1", 0.9, 0.04),
+    "kid": ("KID", "lower", "0 and up", 0.0421, 0.004),
+    "cmmd": ("CMMD", "lower", "0 and up", 1.34, 0.1),
+    "diversity": ("diversity", "higher", "0 to 2", 0.31, 0.03),
+}
+GAIN = {"class": 0.5, "marketing": -0.7}
+"""Standard deviations by which fine-tuning moves every metric."""
+MAIN = ("clip_cosine", "retrieval_rank", "training_similarity", "musiq")
+NUM_TRAINING = 40
+
+
+def write_results(
+    folder: Path,
+    num_class: int = 1,
+    num_marketing: int = 2,
+    side_px: int = 64,
+    prompts: pd.DataFrame | None = None,
+    num_bad: int = 0,
+) -> None:
+    """Write params.yaml and every file that `stages.report` reads into an empty folder.
+
+    Args:
+        folder: Where to.
+        num_class: Pictures of a class prompt.
+        num_marketing: Pictures of a marketing prompt.
+        side_px: Their side.
+        prompts: prompt_id, set, class, prompt; None for those of params.yaml.
+        num_bad: So many fine-tuned pictures are black, the next one a duplicate.
+    """
+    rng = np.random.default_rng(0)
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    prompts = list_prompts() if prompts is None else prompts
+    counts = prompts["set"].map({"class": num_class, "marketing": num_marketing})
+    rows = prompts.loc[prompts.index.repeat(counts)].reset_index(drop=True)
+    rows["index"] = rows.groupby("prompt_id").cumcount()
+    rows["file_name"] = [f"{r.prompt_id}_{r.index:03d}.png" for r in rows.itertuples(index=False)]
+    write_pairs(folder)
+    baseline = score(rows, rng)
+    finetuned = improve(baseline, rng, num_bad)
+    for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
+        write_variant(folder, variant, scores, side_px)
+    write_training(folder, rng)
+    write_comparison(folder / "plots", baseline, finetuned, rng)
+    bad = {"num_bad_images": num_bad, "num_duplicates": int(num_bad > 0)}
+    write_json(bad, folder / "metrics/comparison.json")
+
+
+def write_report(folder: Path) -> str:
+    """Run the stage in the folder; the page."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        report.main()
+    finally:
+        os.chdir(before)
+    return (folder / "plots/report.html").read_text(encoding="utf-8")
+
+
+def list_prompts() -> pd.DataFrame:
+    """The prompts of the shipped params.yaml."""
+    params = load_params()
+    rows = [
+        ("class", name, template.format(name))
+        for name in params.prepare.classes
+        for template in params.prompts.class_templates
+    ] + [("marketing", row.class_name, row.prompt) for row in params.prompts.marketing]
+    table = pd.DataFrame(rows, columns=["set", "class", "prompt"])
+    return table.assign(prompt_id=[f"p{number:02d}" for number in range(len(table))])
+
+
+def score(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Scores of the baseline, normal around each metric's mean."""
+    drawn = {name: rng.normal(mean, sd, len(rows)) for name, (*_, mean, sd) in METRICS.items()}
+    drawn["retrieval_rank"] = np.maximum(1, drawn["retrieval_rank"].round()).astype(int)
+    return rows.assign(
+        **drawn,
+        nearest_training_row=rng.integers(0, NUM_TRAINING, len(rows)),
+        predicted_class=rows["class"],
+        is_correct=rng.random(len(rows)) < 0.9,
+        is_black=False,
+        is_flat=False,
+        is_finite=True,
+        is_duplicate=False,
+    )
+
+
+def improve(baseline: pd.DataFrame, rng: np.random.Generator, num_bad: int) -> pd.DataFrame:
+    """The fine-tuned scores: moved by `GAIN`, the first pictures black."""
+    gain = baseline["set"].map(GAIN)
+    moved = {
+        name: baseline[name]
+        + (-1 if better == "lower" else 1) * gain * sd
+        + rng.normal(0, sd / 2, len(baseline))
+        for name, (_, better, _, _, sd) in METRICS.items()
+    }
+    moved["retrieval_rank"] = np.maximum(1, moved["retrieval_rank"].round()).astype(int)
+    moved["nearest_training_cosine"] = moved["nearest_training_cosine"].clip(upper=0.999)
+    number = np.arange(len(baseline))
+    return baseline.assign(
+        **moved, is_black=number < num_bad, is_duplicate=number == num_bad
+    ).assign(is_duplicate=lambda table: table["is_duplicate"] & (num_bad > 0))
+
+
+def write_variant(folder: Path, variant: str, scores: pd.DataFrame, side_px: int) -> None:
+    """Pictures, scores, their provenance and counts."""
+    samples = folder / "data/samples" / variant
+    samples.mkdir(parents=True)
+    for number, row in enumerate(scores.to_dict("records")):
+        image = draw(row["class"], number, side_px)
+        if variant == "finetuned":
+            image = image.filter(ImageFilter.GaussianBlur(side_px / 80))
+        if row["is_black"]:
+            image = Image.new("RGB", image.size)
+        image.save(samples / row["file_name"])
+    (folder / "data/scores").mkdir(exist_ok=True)
+    scores.to_csv(folder / f"data/scores/{variant}.csv", index=False)
+    provenance = {
+        name: {
+            "label": label,
+            "better": better,
+            "scale": scale,
+            "model": "models/tiny-scorer",
+            "weights": "models/tiny-scorer/open_clip_model.safetensors",
+            "preprocessing": "64 px, bicubic, antialiased",
+            "source": "Somebody et al. 2021, eq. 3",
+        }
+        for name, (label, better, scale, *_) in (METRICS | PER_SET).items()
+    }
+    write_json(provenance, folder / f"data/scores/{variant}.json")
+    counts = {
+        "num_images": len(scores),
+        "num_black": int(scores["is_black"].sum()),
+        "num_flat": 0,
+        "num_non_finite": 0,
+        "num_duplicates": int(scores["is_duplicate"].sum()),
+    }
+    write_json(counts, folder / f"metrics/{variant}.json")
+
+
+def draw(name: str, seed: int, side_px: int) -> Image.Image:
+    """A drawing of a thing; of a cat, where it can't be drawn."""
+    try:
+        image = draw_picture("illustration", name, seed % 60).image
+    except ValueError:
+        image = draw_picture("illustration", "cat", seed % 60).image
+    noise = Image.effect_noise((side_px, side_px), 12).convert("RGB")
+    return Image.blend(image.resize((side_px, side_px), Image.Resampling.BICUBIC), noise, 0.1)
+
+
+def write_pairs(folder: Path) -> None:
+    """Training pairs as encoded pictures."""
+    names = load_params().prepare.classes
+    rows = []
+    for number in range(NUM_TRAINING):
+        name, buffer = names[number % len(names)], io.BytesIO()
+        draw_picture("photo", name, number).image.save(buffer, format="PNG")
+        rows.append((buffer.getvalue(), f"a photo of a {name}", name, "train", f"drawn/{number}"))
+    (folder / "data").mkdir()
+    columns = ["image", "caption", "class", "split", "source_id"]
+    pd.DataFrame(rows, columns=columns).to_parquet(folder / "data/pairs.parquet")
+
+
+def write_training(folder: Path, rng: np.random.Generator) -> None:
+    """Loss curves and what training cost."""
+    (folder / "plots").mkdir()
+    steps = np.arange(1, 401)
+    loss = 0.4 * np.exp(-steps / 900) + rng.gamma(2, 0.05, len(steps))
+    table = pd.DataFrame({"step": steps, "loss": loss})
+    table.to_csv(folder / "plots/loss.csv", index=False)
+    validation = {
+        "step": [0, 100, 200, 300, 400],
+        "validation_loss": [0.39, 0.38, 0.37, 0.366, 0.365],
+    }
+    pd.DataFrame(validation).to_csv(folder / "plots/validation_loss.csv", index=False)
+    write_json(
+        json.loads((ROOT / "metrics/finetune.json").read_text()), folder / "metrics/finetune.json"
+    )
+
+
+def write_comparison(
+    plots: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame, rng: np.random.Generator
+) -> None:
+    """The tables of `compare`, with normal intervals."""
+    both = baseline.assign(number=1)
+    for name in METRICS:
+        both[f"{name}_finetuned"] = finetuned[name]
+    means = both.groupby("prompt_id", sort=False).agg(
+        **{name: (name, "first") for name in ("set", "class", "prompt")},
+        num_images=("number", "sum"),
+        **{name: (name, "mean") for m in METRICS for name in (m, f"{m}_finetuned")},
+    )
+    means = means.reset_index()
+    clip = [describe(means, "clip_cosine", i) for i in means.index.to_numpy()[:, None]]
+    prompt_columns = ["prompt_id", "set", "class", "prompt", "num_images"]
+    by_prompt = pd.concat([means[prompt_columns], pd.DataFrame(clip)], axis=1)
+    by_prompt = by_prompt.drop(columns=["num_prompts", "p_value"])
+    by_prompt["ci_low"], by_prompt["ci_high"] = (
+        by_prompt["difference"] - 0.02,
+        by_prompt["difference"] + 0.02,
+    )
+    by_set = pd.DataFrame(
+        {"set": n, **describe(means, "clip_cosine", g.index), "verdict": v}
+        for (n, g), v in zip(means.groupby("set", sort=False), ("better", "worse"), strict=False)
+    )
+    classes = means[means["set"] == "class"].groupby("class", sort=False)
+    by_class = pd.DataFrame(
+        {"class": n, **describe(means, "clip_cosine", g.index)} for n, g in classes
+    )
+    by_class["p_value_holm"] = (by_class.get("p_value", 1) * len(by_class)).clip(upper=1)
+    by_metric = pd.DataFrame(list_metrics(means))
+    tables = {
+        "by_set": by_set,
+        "by_class": by_class,
+        "by_prompt": by_prompt,
+        "by_metric": by_metric,
+        "metric_correlations": correlate(means, rng),
+        "disagreements": disagree(baseline, finetuned),
+        "forgetting": weigh(by_metric),
+    }
+    for name, table in tables.items():
+        table.to_csv(plots / f"{name}.csv", index=False)
+
+
+def describe(means: pd.DataFrame, metric: str, rows: np.ndarray) -> dict[str, float]:
+    """A row of any table for one metric."""
+    group = means.loc[rows]
+    differences = group[f"{metric}_finetuned"] - group[metric]
+    spread = differences.std() if len(group) > 1 else 0.02
+    error = 1.96 * spread / np.sqrt(len(group))
+    mean = differences.mean()
+    return {
+        "num_prompts": len(group),
+        **({"num_images": group["num_images"].sum()} if len(group) > 1 else {}),
+        "baseline": group[metric].mean(),
+        "finetuned": group[f"{metric}_finetuned"].mean(),
+        "difference": mean,
+        "ci_low": mean - error,
+        "ci_high": mean + error,
+        "zero_shot_accuracy_baseline": 0.9,
+        "zero_shot_accuracy_finetuned": 0.95,
+        "p_value": float(np.exp(-2 * abs(mean) / error)),
+        "smallest_p_value": 2 / 2 ** min(12, len(group)),
+        "effect_size": mean / spread if spread else np.nan,
+        "smallest_detectable_difference": 2.8 * spread / np.sqrt(len(group)),
+    }
+
+
+def list_metrics(means: pd.DataFrame) -> list[dict]:
+    """Rows of by_metric.csv."""
+    rows = []
+    for name, group in means.groupby("set", sort=False):
+        for metric, (_, better, *_) in METRICS.items():
+            row = {"set": name, "metric": metric, "better": better}
+            rows.append(row | describe(means, metric, group.index))
+        for metric, (_, better, _, mean, sd) in PER_SET.items():
+            if name == "class" or metric in ("diversity", "zero_shot_accuracy"):
+                whole = metric in ("kid", "cmmd")
+                rows.append(
+                    rows[-1]
+                    | {"metric": metric, "better": better, "baseline": mean, "finetuned": mean - sd}
+                    | {"difference": -sd, "ci_low": -2 * sd, "ci_high": -sd / 9}
+                    | ({"p_value": np.nan} if whole else {"p_value": 0.01})
+                    | {"effect_size": np.nan if whole else -0.4}
+                )
+    return rows
+
+
+def correlate(means: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Rows of metric_correlations.csv."""
+    return pd.DataFrame(
+        {
+            "set": n,
+            "metric_a": a,
+            "metric_b": b,
+            "spearman": rng.uniform(-1, 1),
+            "num_prompts": len(g),
+        }
+        for n, g in means.groupby("set", sort=False)
+        for a, b in combinations([*METRICS, "zero_shot_accuracy"], 2)
+    )
+
+
+def disagree(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> pd.DataFrame:
+    """Rows of disagreements.csv."""
+    description = baseline[["file_name", "prompt_id", "set", "class", "prompt", "index"]]
+    tables = []
+    for metric in MAIN[1:]:
+        a, b = (finetuned[m] - baseline[m] for m in ("clip_cosine", metric))
+        table = description.assign(
+            metric_a="clip_cosine",
+            metric_b=metric,
+            difference_a=a,
+            difference_b=b,
+            rank_gap=(a.rank(pct=True) - b.rank(pct=True)).abs(),
+        )
+        tables.append(table.nlargest(5, "rank_gap"))
+    return pd.concat(tables)
+
+
+def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
+    """Rows of forgetting.csv."""
+    rows = []
+    for metric, group in by_metric.groupby("metric", sort=False):
+        sets = group.set_index("set")
+        if metric in MAIN and {"class", "marketing"} <= set(sets.index):
+            gain, change = sets.loc["class"], sets.loc["marketing"]
+            rows.append(
+                {
+                    "metric": metric,
+                    "gain_in_domain": gain["difference"],
+                    "gain_ci_low": gain["ci_low"],
+                    "gain_ci_high": gain["ci_high"],
+                    "change_out_of_domain": change["difference"],
+                    "change_ci_low": change["ci_low"],
+                    "change_ci_high": change["ci_high"],
+                    "trade_off": change["difference"] / gain["difference"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write_json(values: dict, path: Path) -> None:
+    """Write JSON, its folder too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2))
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True)
+    write_results(target, num_class=6, num_marketing=30, num_bad=int("--bad" in sys.argv) * 7)
+    write_report(target)
