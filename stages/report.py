@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from stages.analysis.verdict import word_bad_images, word_headline, word_verdict
+from stages.analysis.collapse import word_collapse
+from stages.analysis.verdict import word_headline, word_verdict
 from stages.artifacts.atomic import replace_file
 from stages.artifacts.images import write_png
-from stages.artifacts.results import Results, read_results
+from stages.artifacts.results import read_results
 from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json, read_pairs
 from stages.charts.build import Inputs, build_page
 from stages.charts.grids import Colours, draw_grid
@@ -41,9 +42,7 @@ def main() -> None:
     """Write the report and the picture grids."""
     params = load_params()
     inputs = read_inputs()
-    page = build_page(
-        inputs, describe(params, inputs.results), params.report.grid_images_per_prompt
-    )
+    page = build_page(inputs, describe(params, inputs), params.report.grid_images_per_prompt)
     write_grids(page)
     with replace_file(paths.REPORT) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
@@ -86,18 +85,16 @@ def read_training_pairs() -> pd.DataFrame:
     return pairs[pairs["split"] == "train"].reset_index(drop=True)
 
 
-def describe(params: Params, results: Results) -> About:
+def describe(params: Params, inputs: Inputs) -> About:
     """What ran, and the verdict in words."""
-    sets, level = results.by_set.to_dict("records"), params.compare.confidence_level
-    comparison = read_json(paths.COMPARISON, "compare")
-    num_images = int(results.by_set["num_images"].sum())
+    sets, level = inputs.results.by_set.to_dict("records"), params.compare.confidence_level
     return About(
         base=params.base,
         model=params.chosen.model,
         scorer=describe_scorer(params),
         headline=word_headline(sets),
         sentence=word_verdict(sets, level),
-        warning=word_bad_images(comparison["num_bad_images"], num_images),
+        warning=word_collapse(*(inputs.counts[variant] for variant in paths.VARIANTS)),
         confidence_level=level,
         settings=list_settings(params),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},

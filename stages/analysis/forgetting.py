@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from stages.analysis.agreement import SIGNS
-from stages.analysis.schemas import FORGETTING_SCHEMA
+from stages.artifacts.results import FORGETTING_SCHEMA
 
 
 def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:

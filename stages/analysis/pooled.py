@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import optimize, stats
 
 from stages.analysis.resampling import Floats, Interval
-from stages.analysis.schemas import POOLED_SCHEMA
 from stages.analysis.verdict import judge
+from stages.artifacts.results import POOLED_SCHEMA
 from stages.config.params import CompareParams
 
 _TINY = 1e-12

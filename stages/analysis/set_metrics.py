@@ -17,7 +17,7 @@ from stages.analysis.distances import (
 from stages.analysis.metrics import DIVERSITY
 from stages.analysis.paired import PROMPT, align_scores
 from stages.analysis.resampling import Floats, bootstrap_interval
-from stages.analysis.schemas import BY_METRIC_SCHEMA
+from stages.artifacts.results import BY_METRIC_SCHEMA
 from stages.config.params import CompareParams
 
 Provenance = Mapping[str, Mapping[str, Any]]

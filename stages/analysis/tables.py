@@ -13,13 +13,13 @@ from stages.analysis.resampling import (
     sign_flip_p_value,
     smallest_p_value,
 )
-from stages.analysis.schemas import (
+from stages.analysis.verdict import Verdict, judge
+from stages.artifacts.results import (
     BY_CLASS_SCHEMA,
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
     BY_SET_SCHEMA,
 )
-from stages.analysis.verdict import Verdict, judge
 from stages.config.params import CompareParams
 
 _ACCURACY_NAMES = {

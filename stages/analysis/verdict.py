@@ -59,14 +59,6 @@ def word_verdict(
     return "\n".join(line for line in lines if line)
 
 
-def word_bad_images(num_bad: int, num_images: int) -> str:
-    """A sentence on black, flat and non-finite fine-tuned pictures; empty if there are none."""
-    if num_bad == 0:
-        return ""
-    verb = "is" if num_bad == 1 else "are"
-    return f"{num_bad} of {num_images} fine-tuned pictures {verb} black, flat or not finite."
-
-
 def _join(verdict: str, names: list[str]) -> str:
     word = " and " if verdict in ("better", "worse") else " or "
     return f"{word.join(names)} prompts"

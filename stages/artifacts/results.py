@@ -1,4 +1,7 @@
-"""The tables that `compare` writes and `report` reads: their columns, and all of them at once."""
+"""The tables that `compare` writes and `report` reads: their columns, and all of them at once.
+
+Differences are finetuned - baseline.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,63 +10,90 @@ import pandas as pd
 
 from stages.artifacts.tables import Schema, read_csv
 
-_PICTURE: Schema = {
-    "file_name": "str",
-    "prompt_id": "str",
+_COUNTS = {"num_prompts": "int64", "num_images": "int64"}
+_ESTIMATES = dict.fromkeys(("baseline", "finetuned", "difference", "ci_low", "ci_high"), "float64")
+_ACCURACIES = dict.fromkeys(
+    ("zero_shot_accuracy_baseline", "zero_shot_accuracy_finetuned"), "float64"
+)
+_P_VALUES = dict.fromkeys(("p_value", "smallest_p_value"), "float64")
+_EFFECT = dict.fromkeys(("effect_size", "smallest_detectable_difference"), "float64")
+
+BY_SET_SCHEMA = {
     "set": "str",
-    "class": "str",
-    "prompt": "str",
-    "index": "int64",
+    **_COUNTS,
+    **_ESTIMATES,
+    **_ACCURACIES,
+    **_P_VALUES,
+    **_EFFECT,
+    "verdict": "str",
 }
-_CHANGE = ("baseline", "finetuned", "difference", "ci_low", "ci_high")
-_COUNTS: Schema = {"num_prompts": "int64", "num_images": "int64"}
-_ACCURACIES = ("zero_shot_accuracy_baseline", "zero_shot_accuracy_finetuned")
-_EVIDENCE = ("p_value", "smallest_p_value", "effect_size", "smallest_detectable_difference")
-
-
-def _number(*names: str) -> Schema:
-    return dict.fromkeys(names, "float64")
-
+BY_CLASS_SCHEMA = {
+    "class": "str",
+    **_COUNTS,
+    **_ESTIMATES,
+    **_ACCURACIES,
+    **_P_VALUES,
+    "p_value_holm": "float64",
+    **_EFFECT,
+    "verdict": "str",
+}
+BY_PROMPT_SCHEMA = {
+    **dict.fromkeys(("prompt_id", "set", "class", "prompt"), "str"),
+    "num_images": "int64",
+    **_ESTIMATES,
+    **_ACCURACIES,
+}
+BY_METRIC_SCHEMA = {
+    **dict.fromkeys(("set", "metric", "better"), "str"),
+    **_COUNTS,
+    **_ESTIMATES,
+    "p_value": "float64",
+    "effect_size": "float64",
+}
+METRIC_CORRELATIONS_SCHEMA = {
+    **dict.fromkeys(("set", "metric_a", "metric_b"), "str"),
+    "spearman": "float64",
+    "num_prompts": "int64",
+}
+DISAGREEMENTS_SCHEMA = {
+    **dict.fromkeys(("file_name", "prompt_id", "set", "class", "prompt"), "str"),
+    "index": "int64",
+    **dict.fromkeys(("metric_a", "metric_b"), "str"),
+    **dict.fromkeys(("difference_a", "difference_b", "rank_gap"), "float64"),
+}
+FORGETTING_SCHEMA = {
+    "metric": "str",
+    **dict.fromkeys(
+        (
+            "gain_in_domain",
+            "gain_ci_low",
+            "gain_ci_high",
+            "change_out_of_domain",
+            "change_ci_low",
+            "change_ci_high",
+            "trade_off",
+        ),
+        "float64",
+    ),
+}
+POOLED_SCHEMA = {
+    **dict.fromkeys(("set", "metric"), "str"),
+    **dict.fromkeys(("num_seeds", "num_prompts"), "int64"),
+    **dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), "float64"),
+    **dict.fromkeys(("sd_seeds", "sd_prompts", "sd_residual"), "float64"),
+    "verdict": "str",
+}
 
 SCHEMAS: dict[str, Schema] = {
-    "by_set": {
-        "set": "str",
-        **_COUNTS,
-        **_number(*_CHANGE, *_ACCURACIES, *_EVIDENCE),
-        "verdict": "str",
-    },
-    "by_class": {
-        "class": "str",
-        **_COUNTS,
-        **_number(*_CHANGE, *_ACCURACIES, *_EVIDENCE, "p_value_holm"),
-    },
-    "by_prompt": {
-        **dict.fromkeys(("prompt_id", "set", "class", "prompt"), "str"),
-        "num_images": "int64",
-        **_number(*_CHANGE, *_ACCURACIES),
-    },
-    "by_metric": {
-        **dict.fromkeys(("set", "metric", "better"), "str"),
-        **_COUNTS,
-        **_number(*_CHANGE, "p_value", "effect_size"),
-    },
-    "metric_correlations": {
-        **dict.fromkeys(("set", "metric_a", "metric_b"), "str"),
-        "spearman": "float64",
-        "num_prompts": "int64",
-    },
-    "disagreements": {
-        **_PICTURE,
-        **dict.fromkeys(("metric_a", "metric_b"), "str"),
-        **_number("difference_a", "difference_b", "rank_gap"),
-    },
-    "forgetting": {
-        "metric": "str",
-        **_number("gain_in_domain", "gain_ci_low", "gain_ci_high"),
-        **_number("change_out_of_domain", "change_ci_low", "change_ci_high", "trade_off"),
-    },
+    "by_set": BY_SET_SCHEMA,
+    "by_class": BY_CLASS_SCHEMA,
+    "by_prompt": BY_PROMPT_SCHEMA,
+    "by_metric": BY_METRIC_SCHEMA,
+    "metric_correlations": METRIC_CORRELATIONS_SCHEMA,
+    "disagreements": DISAGREEMENTS_SCHEMA,
+    "forgetting": FORGETTING_SCHEMA,
 }
-"""Name of the file without its suffix to its columns."""
+"""Name of the file without its suffix to its columns: what the report reads."""
 
 
 class Results(NamedTuple):

@@ -15,8 +15,8 @@ from dvc.exceptions import DvcException
 from dvc.scm import SCMError
 
 from stages.analysis.pooled import pool_seeds
-from stages.analysis.schemas import BY_PROMPT_SCHEMA
 from stages.artifacts.notation import format_interval, format_p_value, format_signed
+from stages.artifacts.results import BY_PROMPT_SCHEMA
 from stages.artifacts.tables import parse_csv, write_table
 from stages.config import paths
 from stages.config.entry import run_stage

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stages.analysis.resampling import Interval
-from stages.analysis.verdict import judge, word_bad_images, word_headline, word_verdict
+from stages.analysis.verdict import judge, word_headline, word_verdict
 from stages.artifacts.notation import MINUS
 from tests.unit.analysis.builders import PARAMS
 
@@ -91,9 +91,3 @@ def test_headline_names_both_sets():
 def test_headline_says_a_shared_verdict_once(verdict, expected):
     rows = [{"set": name, "verdict": verdict} for name in ("class", "marketing")]
     assert word_headline(rows) == expected
-
-
-def test_bad_pictures_are_said_only_if_there_are_any():
-    assert word_bad_images(0, 380) == ""
-    assert word_bad_images(1, 380).startswith("1 of 380 fine-tuned pictures is")
-    assert word_bad_images(3, 380).startswith("3 of 380 fine-tuned pictures are")
