@@ -18,6 +18,7 @@ FINETUNE_METRICS = Path("metrics/finetune.json")
 LOSS = Path("plots/loss.csv")
 VALIDATION_LOSS = Path("plots/validation_loss.csv")
 
+REFERENCE = Path("data/reference.safetensors")
 SAMPLES = Path("data/samples")
 SCORES = Path("data/scores")
 METRICS = Path("metrics")
