@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = {
     "check",
     "prepare",
+    "reference",
     "encode",
     "finetune",
     "sample@baseline",
