@@ -1,30 +1,36 @@
 """Sampled pictures of a variant -> data/scores/V.csv, a row a picture, and metrics/V.json.
 
-Black, flat and non-finite pictures are scored and counted like all others, never dropped.
+Also data/scores/V.safetensors, their embeds, and V.json, where each number comes from. Black, flat
+and non-finite pictures are scored and counted like all others, never dropped.
 """
 
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from stages.analysis.summary import summarise_scores, summarise_sets
 from stages.artifacts.captions import fill_template
+from stages.artifacts.embeds import Reference, read_reference, write_embeds
 from stages.artifacts.images import decode_image
 from stages.artifacts.tables import SCORES_SCHEMA, read_samples, write_json, write_table
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import Params, ScoreParams, load_params
 from stages.scoring.embed import embed_images, embed_texts
-from stages.scoring.metrics import (
-    compute_clip_cosine,
-    measure_brightness,
-    measure_contrast,
-    predict_classes,
+from stages.scoring.metrics.metric import Batch, Context, Metric, Origin
+from stages.scoring.metrics.registry import (
+    COMPANIONS,
+    METRICS,
+    describe_metrics,
+    load_extra_metrics,
 )
-from stages.scoring.scorer import Scorer, load_scorer
+from stages.scoring.scorer import Scorer, describe_preprocessing, load_scorer
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +41,20 @@ def main(variant: str) -> None:
         raise ValueError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
     params = load_params()
     samples = read_samples(paths.SAMPLES / variant)
-    files = [_find_picture(variant, name) for name in samples["file_name"]]
+    reference = read_reference(paths.REFERENCE)
+    check_pictures(variant, samples)
 
     scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
-    scores = score_images(scorer, samples, files, list_classes(params), params.score)
+    metrics = [*METRICS, *load_extra_metrics(params.score.extra_metrics, scorer.device)]
+    context = embed_context(scorer, samples, reference, params)
+    scores, image_embeds = score_images(variant, samples, scorer, metrics, context, params.score)
 
     write_table(scores, paths.SCORES / f"{variant}.csv")
-    write_json(summarise_scores(scores), paths.METRICS / f"{variant}.json")
+    write_embeds(paths.SCORES / f"{variant}.safetensors", {"image_embeds": image_embeds})
+    origin = Origin(scorer.name, scorer.weights, describe_preprocessing(scorer))
+    write_json(describe_metrics(metrics, origin), paths.SCORES / f"{variant}.json")
+    values = summarise_scores(scores) | summarise_sets(scores, image_embeds, reference.image_embeds)
+    write_json(values, paths.METRICS / f"{variant}.json")
     logger.info("%s: %d pictures scored", variant, len(scores))
 
 
@@ -51,63 +64,88 @@ def list_classes(params: Params) -> list[str]:
     return list(dict.fromkeys([*params.prepare.classes, *marketing]))
 
 
-def score_images(
-    scorer: Scorer,
-    samples: pd.DataFrame,
-    files: Sequence[Path],
-    classes: Sequence[str],
-    params: ScoreParams,
-) -> pd.DataFrame:
-    """A row of scores for each of N samples; their files are read a batch at a time."""
-    batches, brightness, contrast = [], [], []
-    for start in range(0, len(files), params.batch_size):
-        paths_of_batch = files[start : start + params.batch_size]
-        images = [decode_image(path.read_bytes(), str(path)) for path in paths_of_batch]
-        batches.append(embed_images(scorer, images))
-        brightness += [measure_brightness(image) for image in images]
-        contrast += [measure_contrast(image) for image in images]
-    image_embeds = torch.cat(batches)  # (N, E)
-    text_embeds = _embed_prompts(scorer, samples["prompt"])  # (N, E)
-    class_texts = [fill_template(params.zero_shot_template, name) for name in classes]
-    predicted = predict_classes(image_embeds, embed_texts(scorer, class_texts))  # (N,)
-
-    scores = samples.assign(
-        clip_cosine=compute_clip_cosine(image_embeds, text_embeds).double().numpy(),
-        predicted_class=[classes[index] for index in predicted],
-        brightness=brightness,
-        contrast=contrast,
+def embed_context(
+    scorer: Scorer, samples: pd.DataFrame, reference: Reference, params: Params
+) -> Context:
+    """Embed class texts and distinct prompts; put the training pictures beside them."""
+    classes = list_classes(params)
+    texts = [fill_template(params.score.zero_shot_template, name) for name in classes]
+    class_embeds = embed_texts(scorer, texts)
+    if class_embeds.shape[1] != reference.image_embeds.shape[1]:
+        raise ValueError(f"{paths.REFERENCE}: of another scorer; run `dvc repro reference`")
+    distinct = samples["prompt"].unique()
+    text_embeds = dict(zip(distinct, embed_texts(scorer, list(distinct)), strict=True))
+    return Context(
+        classes=classes,
+        class_embeds=class_embeds,
+        text_embeds=text_embeds,
+        prompt_embeds={
+            name: torch.stack([text_embeds[prompt] for prompt in prompts.unique()])
+            for name, prompts in samples.groupby("set")["prompt"]
+        },
+        training_embeds=torch.from_numpy(reference.image_embeds),
+        training_classes=torch.from_numpy(reference.class_index),
     )
-    return scores.assign(
-        is_correct=scores["predicted_class"] == scores["class"],
+
+
+def score_images(
+    variant: str,
+    samples: pd.DataFrame,
+    scorer: Scorer,
+    metrics: Sequence[Metric],
+    context: Context,
+    params: ScoreParams,
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """A row of scores for each of N samples, read a batch at a time, and their embeds (N, E)."""
+    columns = {metric.column: metric.compute for metric in metrics} | COMPANIONS
+    values: dict[str, list[Any]] = {column: [] for column in columns}
+    embeds = []
+    for start in range(0, len(samples), params.batch_size):
+        batch = read_batch(variant, samples[start : start + params.batch_size], scorer, context)
+        embeds.append(batch.image_embeds)
+        for column, compute in columns.items():
+            values[column] += compute(batch, context)
+    scores = samples.assign(**values)
+    check_finite(scores, [metric.column for metric in metrics])
+    scores = scores.assign(
         is_black=scores["brightness"] < params.black_brightness,
         is_flat=scores["contrast"] < params.flat_contrast,
-    )[list(SCORES_SCHEMA)]
+        is_duplicate=scores["pixel_digest"].duplicated(),
+    )
+    extra = [metric.column for metric in metrics if metric.column not in SCORES_SCHEMA]
+    return scores[[*SCORES_SCHEMA, *extra]], torch.cat(embeds).numpy()
 
 
-def summarise_scores(scores: pd.DataFrame) -> dict[str, float | int]:
-    """Means by set, over prompts of the same number of pictures, and the counts of bad pictures."""
-    sets = scores.groupby("set", sort=True)
-    cosines, accuracies = sets["clip_cosine"].mean(), sets["is_correct"].mean()
-    return {
-        **{f"clip_cosine_{name}": float(mean) for name, mean in cosines.items()},
-        **{f"zero_shot_accuracy_{name}": float(mean) for name, mean in accuracies.items()},
-        "num_images": len(scores),
-        "num_black": int(scores["is_black"].sum()),
-        "num_flat": int(scores["is_flat"].sum()),
-        "num_non_finite": int((~scores["is_finite"]).sum()),
-    }
+def read_batch(variant: str, samples: pd.DataFrame, scorer: Scorer, context: Context) -> Batch:
+    """Decode and embed B pictures."""
+    files = [paths.SAMPLES / variant / name for name in samples["file_name"]]
+    images = [decode_image(file.read_bytes(), str(file)) for file in files]
+    return Batch(
+        samples=samples,
+        images=images,
+        image_embeds=embed_images(scorer, images),
+        text_embeds=torch.stack([context.text_embeds[prompt] for prompt in samples["prompt"]]),
+    )
 
 
-def _embed_prompts(scorer: Scorer, prompts: pd.Series) -> torch.Tensor:
-    rows, distinct = pd.factorize(prompts)
-    return embed_texts(scorer, list(distinct))[rows]
+def check_pictures(variant: str, samples: pd.DataFrame) -> None:
+    """Refuse a variant one of whose pictures is not there."""
+    for name in samples["file_name"]:
+        if not (paths.SAMPLES / variant / name).is_file():
+            raise FileNotFoundError(
+                f"no picture {paths.SAMPLES / variant / name}; run `dvc repro -f sample@{variant}`"
+            )
 
 
-def _find_picture(variant: str, file_name: str) -> Path:
-    path = paths.SAMPLES / variant / file_name
-    if not path.is_file():
-        raise FileNotFoundError(f"no picture {path}; run `dvc repro -f sample@{variant}`")
-    return path
+def check_finite(scores: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a score that is no number: its mean would hide it."""
+    for column in columns:
+        broken = scores[~np.isfinite(scores[column].astype(float))]
+        if len(broken):
+            raise FloatingPointError(
+                f"{column} is not finite for {len(broken)} pictures, "
+                f"{broken.iloc[0]['file_name']} first; the weights of its model are bad"
+            )
 
 
 if __name__ == "__main__":

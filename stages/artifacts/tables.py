@@ -45,10 +45,18 @@ SCORES_SCHEMA: Schema = {
     "is_correct": "bool",
     "brightness": "float64",
     "contrast": "float64",
+    "retrieval_rank": "int64",
+    "training_similarity": "float64",
+    "nearest_training_cosine": "float64",
+    "nearest_training_row": "int64",
+    "sharpness": "float64",
+    "colourfulness": "float64",
     "is_black": "bool",
     "is_flat": "bool",
     "is_finite": "bool",
+    "is_duplicate": "bool",
 }
+"""After these comes a float64 column for each of `score.extra_metrics`."""
 
 
 def read_pairs(path: Path, columns: Sequence[str] = PAIRS_COLUMNS) -> pd.DataFrame:
@@ -73,8 +81,12 @@ def read_samples(folder: Path) -> pd.DataFrame:
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read a variant's scores, a row a picture."""
-    return read_csv(path, SCORES_SCHEMA, stage="score")
+    """Read a variant's scores, a row a picture, those of `score.extra_metrics` included."""
+    _require_file(path, "score")
+    with path.open(encoding="utf-8") as file:
+        columns = file.readline().strip().split(",")
+    extra = {name: "float64" for name in columns if name and name not in SCORES_SCHEMA}
+    return read_csv(path, {**SCORES_SCHEMA, **extra}, stage="score")
 
 
 def read_csv(path: Path, schema: Schema, stage: str) -> pd.DataFrame:

@@ -60,6 +60,8 @@ Template = Annotated[Text, AfterValidator(_check_template)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 Templates = Annotated[tuple[Template, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 
+ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
+
 
 class Section(BaseModel):
     """A part of params.yaml."""
@@ -195,6 +197,7 @@ class ScoreParams(Section):
     batch_size: Count
     black_brightness: Fraction
     flat_contrast: Fraction
+    extra_metrics: Annotated[tuple[ExtraMetric, ...], AfterValidator(_check_distinct)]
 
 
 class CompareParams(Section):

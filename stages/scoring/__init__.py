@@ -1,1 +1,1 @@
-"""Scores of single pictures: CLIP cosine, zero-shot class, brightness and contrast."""
+"""Scores of single pictures, from a CLIP scorer, from pixels, and from models of their own."""

@@ -27,6 +27,8 @@ class Scorer:
     """A PIL picture -> (3, H, W), resized and normalised as the model was trained."""
     tokenizer: Callable[..., Tensor]
     device: torch.device
+    name: str
+    weights: str
 
 
 def load_scorer(name: str, pretrained: str | None) -> Scorer:
@@ -51,7 +53,18 @@ def load_scorer(name: str, pretrained: str | None) -> Scorer:
             f"the scorer {name} (weights {pretrained or 'its own'}) cannot be loaded: {reason}; "
             "check bases.*.scorer and scorer_pretrained, and the network if it is not a folder"
         ) from error
-    return Scorer(model.eval().requires_grad_(False), preprocess, tokenizer, device)
+    model = model.eval().requires_grad_(False)
+    return Scorer(model, preprocess, tokenizer, device, name, pretrained or "its own")
+
+
+def describe_preprocessing(scorer: Scorer) -> str:
+    """How a picture gets into the scorer: side, resize filter, crop, mean and deviation."""
+    values = open_clip.get_model_preprocess_cfg(scorer.model)
+    return (
+        f"open_clip: {values['resize_mode']} side to {values['size']} px, "
+        f"{values['interpolation']}, antialiased, middle square, "
+        f"mean {values['mean']}, deviation {values['std']}"
+    )
 
 
 def _check_activation(name: str, pretrained: str | None) -> None:

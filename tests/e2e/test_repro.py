@@ -20,6 +20,7 @@ STAGES = {
     "check",
     "preflight",
     "prepare",
+    "reference",
     "encode",
     "finetune",
     "sample@baseline",

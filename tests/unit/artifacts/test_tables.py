@@ -5,10 +5,12 @@ import pytest
 
 from stages.artifacts.tables import (
     PROMPTS_SCHEMA,
+    SCORES_SCHEMA,
     read_csv,
     read_json,
     read_pairs,
     read_prompts,
+    read_scores,
     write_json,
     write_table,
 )
@@ -74,3 +76,13 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path):
         write_json({"a": math.nan}, path)
     assert read_json(path, "score") == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_scores_of_extra_metrics_come_back_as_numbers(tmp_path):
+    zeros = {"str": "NA", "int64": 0, "float64": 0.5, "bool": True}
+    table = pd.DataFrame({name: [zeros[dtype]] for name, dtype in SCORES_SCHEMA.items()})
+    write_table(table.assign(pickscore=21, musiq=0.1 + 0.2), tmp_path / "scores.csv")
+    scores = read_scores(tmp_path / "scores.csv")
+    assert scores["pickscore"].dtype == float
+    assert scores["musiq"][0] == 0.1 + 0.2
+    assert scores["class"][0] == "NA"

@@ -1,15 +1,13 @@
-import pytest
 import torch
-from PIL import Image
+from torch.nn import functional as F
 
-from stages.scoring.metrics import (
-    compute_clip_cosine,
-    measure_brightness,
-    measure_contrast,
-    predict_classes,
-)
+from stages.scoring.metrics.clip import compute_clip_cosine, predict_classes, rank_own_text
 
 X, Y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+
+
+def draw_unit(count, seed=0):
+    return F.normalize(torch.randn(count, 8, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
 def test_clip_cosine_of_orthogonal_equal_and_opposite_embeds():
@@ -34,16 +32,19 @@ def test_zero_shot_takes_the_direction_that_is_nearest_not_the_longest():
     assert predict_classes(torch.stack([Y, X, X + Y]), classes).tolist() == [2, 1, 0]
 
 
-def test_brightness_of_black_grey_and_white():
-    values = [measure_brightness(Image.new("RGB", (4, 4), (v, v, v))) for v in (0, 51, 255)]
-    assert values == pytest.approx([0.0, 0.2, 1.0])
+def test_retrieval_rank_counts_the_texts_that_are_nearer():
+    texts = draw_unit(20, seed=1)
+    images, own = draw_unit(6), torch.tensor([3, 0, 19, 7, 7, 12])
+    sorted_texts = [sorted(range(20), key=lambda t: -float(image @ texts[t])) for image in images]
+    expected = [order.index(text) + 1 for order, text in zip(sorted_texts, own, strict=True)]
+    assert rank_own_text(images, texts[own], texts).tolist() == expected
 
 
-def test_a_picture_of_one_colour_has_no_contrast():
-    assert measure_contrast(Image.new("RGB", (8, 8), (255, 0, 0))) == 0.0
+def test_the_nearest_text_has_rank_one_and_the_farthest_the_last():
+    texts = draw_unit(9, seed=1)
+    assert rank_own_text(texts[:1], texts[:1], texts).tolist() == [1]
+    assert rank_own_text(-texts[:1], texts[:1], texts).tolist() == [9]
 
 
-def test_half_black_half_white_has_contrast_one_half():
-    image = Image.new("RGB", (8, 8), "black")
-    image.paste((255, 255, 255), (0, 0, 8, 4))
-    assert measure_contrast(image) == pytest.approx(0.5)
+def test_a_text_that_is_as_near_does_not_push_back():
+    assert rank_own_text(X[None], X[None], torch.stack([X, X, Y])).tolist() == [1]

@@ -1,0 +1,94 @@
+"""Metrics with a model of their own, `score.extra_metrics`: what they need and how they load.
+
+A missing package or missing weights stop the stage before any picture is scored. Weights are
+safetensors, or are read with `weights_only=True`, which holds no code; never pickle, never remote
+code.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pickle import UnpicklingError
+
+import torch
+from PIL import Image
+
+from stages.scoring.metrics.metric import Batch, Context, Description, Metric
+
+logger = logging.getLogger(__name__)
+
+PROBLEMS = (ImportError, OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError)
+MAX_REASON = 200
+
+Score = Callable[[Sequence[Image.Image], Sequence[str]], list[float]]
+"""B pictures and their own prompts -> B scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What has to be there."""
+
+    size: str
+    """Of the weights, about: "3.9 GB"."""
+    packages: tuple[str, ...] = ()
+    """Import names that requirements.txt does not bring."""
+    install: str = ""
+    """The command that brings them."""
+    restriction: str = ""
+    """What the licence of package or weights does not allow, if anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Description):
+    """A metric with a model of its own."""
+
+    needs: Needs
+    load: Callable[[torch.device], Score]
+
+
+def load_metric(metric: Pretrained, device: torch.device) -> Metric:
+    """Load a metric's model; it stays in memory as long as the metric.
+
+    Raises:
+        ValueError: One line: the metric, what is missing, its size, its licence, what to do.
+    """
+    missing = [package for package in metric.needs.packages if find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"score.extra_metrics: {metric.name} needs the package {', '.join(missing)}; run "
+            f"`{metric.needs.install}`, which then downloads {_word_weights(metric)}"
+        )
+    logger.info("loading %s", metric.name)
+    try:
+        score = metric.load(device)
+    except PROBLEMS as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
+        raise ValueError(
+            f"score.extra_metrics: {metric.name} cannot be loaded; it needs the weights "
+            f"{_word_weights(metric)}; run once with a network, or take {metric.name} off the "
+            f"list ({reason})"
+        ) from error
+    return _bind(metric, score)
+
+
+def _bind(metric: Pretrained, score: Score) -> Metric:
+    def compute(batch: Batch, _: Context) -> list[float]:
+        with torch.inference_mode():
+            return score(batch.images, batch.samples["prompt"].tolist())
+
+    return Metric(
+        name=metric.name,
+        label=metric.label,
+        better=metric.better,
+        scale=metric.scale,
+        source=metric.source,
+        origin=metric.origin,
+        compute=compute,
+    )
+
+
+def _word_weights(metric: Pretrained) -> str:
+    assert metric.origin is not None, f"{metric.name} has no origin"
+    words = f"{metric.origin.weights} (about {metric.needs.size})"
+    return f"{words}; licence: {metric.needs.restriction}" if metric.needs.restriction else words

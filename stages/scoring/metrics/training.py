@@ -1,0 +1,65 @@
+"""How near a picture is to the training pictures, in the scorer's space."""
+
+import torch
+from torch import Tensor
+
+from stages.scoring.metrics.metric import Batch, Context, Metric
+
+
+def average_cosine(image_embeds: Tensor, training_embeds: Tensor, is_own: Tensor) -> Tensor:
+    """Mean cosine of each picture to its own training pictures, (N,) in [-1, 1].
+
+    Args:
+        image_embeds: Unit-norm, (N, E).
+        training_embeds: Unit-norm, (M, E).
+        is_own: (N, M) bool; a picture without any is compared with all.
+    """
+    is_own = is_own | ~is_own.any(dim=1, keepdim=True)
+    cosines = (image_embeds @ training_embeds.T).double()  # (N, M)
+    return (cosines * is_own).sum(dim=1) / is_own.sum(dim=1)
+
+
+def find_nearest(image_embeds: Tensor, training_embeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest cosine of each picture to a training picture, and which: (N,) and (N,) int64."""
+    cosines, rows = (image_embeds @ training_embeds.T).max(dim=1)
+    return cosines, rows
+
+
+def name_nearest_rows(batch: Batch, context: Context) -> list[int]:
+    """The training picture that is nearest to each picture."""
+    return find_nearest(batch.image_embeds, context.training_embeds)[1].tolist()
+
+
+def _nearest_cosines(batch: Batch, context: Context) -> list[float]:
+    return find_nearest(batch.image_embeds, context.training_embeds)[0].tolist()
+
+
+def _similarities(batch: Batch, context: Context) -> list[float]:
+    """Of class prompts to the pictures of their class, of others to all training pictures."""
+    rows = {name: row for row, name in enumerate(context.classes)}
+    wanted = torch.tensor(
+        [
+            rows.get(row["class"], -2) if row["set"] == "class" else -2  # -2: no training picture
+            for row in batch.samples.to_dict("records")
+        ]
+    )
+    is_own = wanted[:, None] == context.training_classes[None]
+    return average_cosine(batch.image_embeds, context.training_embeds, is_own).tolist()
+
+
+TRAINING_SIMILARITY = Metric(
+    name="training_similarity",
+    label="Similarity to the training pictures",
+    better="higher",
+    scale="mean cosine to the training pictures of the class (class prompts) or to all, -1 to 1",
+    source="CLIP image similarity as in DreamBooth (CLIP-I, Ruiz et al. 2023, section 4.1)",
+    compute=_similarities,
+)
+NEAREST_TRAINING_COSINE = Metric(
+    name="nearest_training_cosine",
+    label="Nearest training picture",
+    better="neither",
+    scale="largest cosine to a training picture, -1 to 1; near 1 may be a copy of it",
+    source="replication search as in Somepalli et al. 2023, with the scorer's embeds",
+    compute=_nearest_cosines,
+)
