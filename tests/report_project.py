@@ -75,8 +75,6 @@ def write_results(
         write_variant(folder, variant, scores, side_px)
     write_training(folder, rng)
     write_comparison(folder / "plots", baseline, finetuned, rng)
-    bad = {"num_bad_images": num_bad, "num_duplicates": int(num_bad > 0)}
-    write_json(bad, folder / "metrics/comparison.json")
 
 
 def write_report(folder: Path) -> str:
@@ -241,6 +239,7 @@ def write_comparison(
         {"class": n, **describe(means, "clip_cosine", g.index)} for n, g in classes
     )
     by_class["p_value_holm"] = (by_class.get("p_value", 1) * len(by_class)).clip(upper=1)
+    by_class["verdict"] = "too little data to say"
     by_metric = pd.DataFrame(list_metrics(means))
     tables = {
         "by_set": by_set,
