@@ -49,14 +49,15 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent(draw):
     assert 0.93 <= coverage <= 0.97
 
 
-@pytest.mark.parametrize("num_prompts", [5, 10])
+@pytest.mark.parametrize("num_prompts", [5, 9])
 def test_ten_classes_without_a_difference_raise_a_false_alarm_in_under_5_percent(num_prompts):
-    """With 5 prompts no p-value is small enough; with 10 it takes Holm's factor to stay under."""
+    """With 5 prompts no p-value is small enough; with 9 it takes Holm's factor to stay under."""
     rng = np.random.default_rng(1)
     params = PARAMS.model_copy(update={"num_resamples": 2**num_prompts})
     differences = rng.normal(0, 0.03, (NUM_DRAWS, 10, num_prompts))
-    p_values = np.array([sign_flip_p_value(classes, params) for classes in differences])
+    parts = np.split(differences, 20)  # all at once would take gigabytes
+    p_values = np.concatenate([sign_flip_p_value(part, params) for part in parts])
     adjusted = np.array([adjust_holm(classes) for classes in p_values])
     assert np.mean((adjusted < 0.05).any(axis=1)) < 0.05
-    if num_prompts == 10:
+    if num_prompts == 9:
         assert np.mean((p_values < 0.05).any(axis=1)) > 0.3
