@@ -336,7 +336,18 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
     for metric, group in by_metric.groupby("metric", sort=False):
         sets = group.set_index("set")
         if metric in MAIN and {"class", "marketing"} <= set(sets.index):
-            gain, change = sets.loc["class"], sets.loc["marketing"]
+            sign = -1 if METRICS[metric][1] == "lower" else 1
+            columns = ["difference", *(["ci_low", "ci_high"][::sign])]
+            gain, change = (
+                dict(
+                    zip(
+                        ("difference", "ci_low", "ci_high"),
+                        sign * sets.loc[n, columns],
+                        strict=True,
+                    )
+                )
+                for n in ("class", "marketing")
+            )
             rows.append(
                 {
                     "metric": metric,

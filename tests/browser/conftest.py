@@ -71,6 +71,15 @@ def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "plots/report.html"
 
 
+@pytest.fixture(scope="session")
+def desktop(browser: Browser, report: Path) -> Iterator[Page]:
+    """The report, opened once for the tests that leave it as it was."""
+    page = browser.new_page(viewport={"width": WIDTHS_PX["desktop"], "height": 900})
+    page.goto(report.as_uri())
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Opened]]:
     """A function that opens a file: path, width ("phone" or "desktop"), colour scheme."""

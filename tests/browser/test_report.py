@@ -11,6 +11,13 @@ OPEN_ALL = "document.querySelectorAll('details').forEach((details) => { details.
 SCROLL_WIDTH = "document.documentElement.scrollWidth"
 UNLOADED = """Array.from(document.images).filter((image) =>
     !image.closest('details:not([open])') && !(image.complete && image.naturalWidth > 0)).length"""
+BOXES = """(pairs) => pairs.map((pair) => ({
+  file: pair.dataset.file,
+  boxes: Array.from(pair.querySelectorAll('img')).map((image) => {
+    const box = image.getBoundingClientRect();
+    return [box.left, box.top, box.right];
+  }),
+}))"""
 CONTRASTS = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
   const light = (rgb) => {
@@ -68,11 +75,11 @@ def test_every_picture_of_every_prompt_is_reached_side_by_side(report, open_page
     seen = []
     for prompt in page.locator("#explorer > details").all():
         prompt.locator("summary").click()
-        for pair in prompt.locator("button.pair").all():
-            baseline, finetuned = (image.bounding_box() for image in pair.locator("img").all())
-            assert finetuned["x"] >= baseline["x"] + baseline["width"]
-            assert finetuned["y"] == baseline["y"]
-            seen.append(pair.get_attribute("data-file"))
+        for pair in prompt.locator("button.pair").evaluate_all(BOXES):
+            (left, top, right), (next_left, next_top, _) = pair["boxes"]
+            assert next_left >= right > left
+            assert next_top == top
+            seen.append(pair["file"])
     assert sorted(seen) == sorted(files)
     page.wait_for_function(f"{UNLOADED} === 0")
 
@@ -107,8 +114,8 @@ def test_a_pair_opens_with_all_scores_and_keys_go_on_and_back(report, open_page)
     assert pairs.first.evaluate("(pair) => pair === document.activeElement")
 
 
-def test_prompts_are_found_by_their_words_and_ordered_by_their_change(report, open_page):
-    page = open_page(report).page
+def test_prompts_are_found_by_their_words_and_ordered_by_their_change(desktop):
+    page = desktop
     shown = page.locator("#explorer > details:visible")
     total = shown.count()
     page.locator("#find").fill("FROG plain")
@@ -118,12 +125,13 @@ def test_prompts_are_found_by_their_words_and_ordered_by_their_change(report, op
     assert shown.count() == total
     for order, sign in (("gain", -1), ("loss", 1)):
         page.locator("#order").select_option(order)
-        changes = [float(d.get_attribute("data-difference")) for d in shown.all()]
+        changes = shown.evaluate_all("(all) => all.map((one) => Number(one.dataset.difference))")
         assert changes == sorted(changes, key=lambda change: sign * change)
+    page.locator("#order").select_option("listed")
 
 
-def test_a_link_to_a_prompt_opens_it(report, open_page):
-    page = open_page(report).page
+def test_a_link_to_a_prompt_opens_it(desktop):
+    page = desktop
     page.evaluate("location.hash = '#prompt-3'")
     page.wait_for_selector("#prompt-3[open] img[src]")
 
@@ -151,8 +159,8 @@ def test_a_hostile_name_is_shown_by_a_chart_as_it_is(hostile_report, open_page):
     assert "".join(HOSTILE.split())[:40] in "".join("".join(labels).split())
 
 
-def test_a_foreign_script_is_refused(report, open_page):
-    page = open_page(report).page
+def test_a_foreign_script_is_refused(desktop):
+    page = desktop
     page.evaluate(
         "() => { const script = document.createElement('script');"
         "script.textContent = 'window.injected = 3'; document.body.append(script); }"
@@ -182,16 +190,16 @@ def test_print_is_black_on_white_and_fits_the_paper(report, open_page):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
 
 
-def test_collapse_is_the_first_line_and_its_pictures_are_shown(report, open_page):
-    page = open_page(report).page
+def test_collapse_is_the_first_line_and_its_pictures_are_shown(desktop):
+    page = desktop
     warning, verdict = page.locator("header .warning"), page.locator("h1")
     assert warning.bounding_box()["y"] < verdict.bounding_box()["y"]
     reasons = page.locator("#collapse .caption").all_inner_texts()
     assert [reason.strip() for reason in reasons] == ["black", "a duplicate"]
 
 
-def test_page_is_built_for_screen_readers(report, open_page):
-    page = open_page(report).page
+def test_page_is_built_for_screen_readers(desktop):
+    page = desktop
     assert page.locator("h1").count() == 1
     assert page.locator("main > section").count() == page.locator("main > section > h2").count()
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
