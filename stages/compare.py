@@ -57,9 +57,8 @@ def main() -> None:
     write_table(stack_variants(by_class), paths.CLASS_CLIP)
     write_table(rename_gain(by_class), paths.CLASS_GAIN)
     write_metrics(baseline, finetuned, params)
-    verdict = word_verdict(
-        by_set.to_dict("records"), params.confidence_level, word_collapse(*counts)
-    )
+    sets = by_set.to_dict("records")
+    verdict = word_verdict(sets, params.confidence_level, word_collapse(*counts, sets))
     for line in verdict.splitlines():
         logger.info("%s", line)
 

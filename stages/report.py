@@ -94,7 +94,7 @@ def describe(params: Params, inputs: Inputs) -> About:
         scorer=describe_scorer(params),
         headline=word_headline(sets),
         sentence=word_verdict(sets, level),
-        warning=word_collapse(*(inputs.counts[variant] for variant in paths.VARIANTS)),
+        warning=word_collapse(*(inputs.counts[variant] for variant in paths.VARIANTS), sets),
         confidence_level=level,
         settings=list_settings(params),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},

@@ -12,6 +12,17 @@ NONE = {
 }
 
 
+def describe_set(before: float, after: float) -> dict:
+    return {
+        "set": "class",
+        "zero_shot_accuracy_baseline": before,
+        "zero_shot_accuracy_finetuned": after,
+    }
+
+
+RECOGNISED = [describe_set(0.9, 0.8)]
+
+
 def test_a_picture_that_is_bad_twice_is_one_bad_picture_but_counts_in_each_kind():
     scores = pd.DataFrame(
         {
@@ -41,17 +52,29 @@ def test_a_picture_that_is_bad_twice_is_one_bad_picture_but_counts_in_each_kind(
     ],
 )
 def test_each_kind_of_collapse_is_named_with_its_count(name, word):
-    sentence = word_collapse(NONE, NONE | {name: 7})
+    sentence = word_collapse(NONE, NONE | {name: 7}, RECOGNISED)
     assert sentence.startswith("Collapse: ")
     assert f"7 {word} (0)" in sentence
 
 
 def test_what_the_baseline_has_as_well_is_counted_but_is_no_collapse():
-    sentence = word_collapse(NONE | {"num_flat": 3}, NONE | {"num_flat": 2})
+    sentence = word_collapse(NONE | {"num_flat": 3}, NONE | {"num_flat": 2}, RECOGNISED)
     assert sentence.startswith("No collapse")
     assert "2 flat (3)" in sentence
-    assert word_collapse(NONE | {"num_flat": 3}, NONE | {"num_flat": 4}).startswith("Collapse")
+    assert word_collapse(NONE | {"num_flat": 3}, NONE | {"num_flat": 4}, RECOGNISED).startswith(
+        "Collapse"
+    )
 
 
 def test_without_bad_fine_tuned_pictures_nothing_is_said():
-    assert word_collapse(NONE | {"num_flat": 3}, NONE) == ""
+    assert word_collapse(NONE | {"num_flat": 3}, NONE, RECOGNISED) == ""
+
+
+def test_noise_is_named_by_what_is_no_longer_recognised():
+    sentence = word_collapse(NONE, NONE, [describe_set(0.9, 0.1)])
+    assert sentence == "Collapse: zero-shot accuracy on class prompts fell from 0.900 to 0.100."
+
+
+def test_a_loss_of_less_than_half_is_no_collapse():
+    assert word_collapse(NONE, NONE, [describe_set(0.9, 0.46)]) == ""
+    assert word_collapse(NONE, NONE, [describe_set(0.0, 0.0)]) == ""
