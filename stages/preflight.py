@@ -6,6 +6,7 @@ source, the base and the scorer; writes data/preflight.txt, which is always the 
 """
 
 import logging
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from stages.diffusion.components import (
     load_unet,
     load_vae,
 )
+from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import load_scorer
 from stages.sources.choosing import choose_pictures
 from stages.sources.opening import open_source
@@ -31,7 +33,7 @@ def main() -> None:
     """Leave the mark that all is there, or name what is missing or damaged."""
     params = load_params()
     open_pictures(params.chosen, params.prepare)
-    open_models(params.chosen)
+    open_models(params.chosen, params.score.extra_metrics)
     with replace_file(paths.PREFLIGHT) as partial:
         partial.write_text("pictures, base and scorer can be read\n", encoding="utf-8")
 
@@ -49,15 +51,16 @@ def open_pictures(base: BaseParams, prepare: PrepareParams) -> None:
         source.load_image(index)
 
 
-def open_models(base: BaseParams) -> None:
-    """Load each part of the base and the scorer, and drop it again."""
+def open_models(base: BaseParams, extra_metrics: Sequence[str]) -> None:
+    """Load each part of the base, the scorer and the extra metrics, and drop it again."""
     device = choose_device()
     logger.info("preflight: base %s, scorer %s", base.model, base.scorer)
     load_scheduler_config(base)
     load_text_encoder(base, device)
     load_unet(base)
     load_vae(base, device)
-    load_scorer(base.scorer, base.scorer_pretrained)
+    scorer = load_scorer(base.scorer, base.scorer_pretrained)
+    load_extra_metrics(extra_metrics, scorer.device)
 
 
 if __name__ == "__main__":
