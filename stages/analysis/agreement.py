@@ -23,10 +23,12 @@ def correlate_metrics(prompts: pd.DataFrame) -> pd.DataFrame:
         wide = group.pivot_table(
             index="prompt_id", columns="metric", values="difference", sort=False
         )
-        correlations = wide.corr("spearman")
+        correlations = wide.corr("spearman").to_numpy()
+        is_present = wide.notna().to_numpy().astype(int)
+        counts = is_present.T @ is_present  # prompts that have both
         rows += [
-            (name, a, b, correlations.loc[a, b], int(wide[[a, b]].notna().all(axis=1).sum()))
-            for a, b in combinations(wide.columns, 2)
+            (name, wide.columns[a], wide.columns[b], correlations[a, b], counts[a, b])
+            for a, b in combinations(range(wide.shape[1]), 2)
         ]
     return pd.DataFrame(rows, columns=list(METRIC_CORRELATIONS_SCHEMA))
 

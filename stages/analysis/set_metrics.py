@@ -85,7 +85,8 @@ def compare_distances(
     variants = (pairs.baseline[in_domain], pairs.finetuned[in_domain])
     prompts, names = pd.factorize(pairs.scores["prompt_id"][in_domain])
     rows = []
-    for metric in (name for name in _DISTANCES if name in provenance and len(names)):
+    named = [name for name in _DISTANCES if name in provenance]
+    for metric in named if len(prompts) > 1 else ():
         distance = _DISTANCES[metric]
         before, after = (compute_distance(embeds, reference, distance) for embeds in variants)
         values = take_pseudo_values(prompts, variants, reference, distance)
@@ -129,7 +130,8 @@ def _leave_out(
     own = (rows * members).sum(axis=1)  # (P,)
     left = len(prompts) - members.sum(axis=1)
     num_pairs = left * (left - 1 if distance.is_unbiased else left)
-    within = (kernel.sum() - 2 * rows.sum(axis=1) + own) / num_pairs
     nearness = distance.kernel(embeds, reference).mean(axis=1)  # (N,)
-    cross = (nearness.sum() - members @ nearness) / left
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where too few pictures are left
+        within = (kernel.sum() - 2 * rows.sum(axis=1) + own) / num_pairs
+        cross = (nearness.sum() - members @ nearness) / left
     return distance.scale * (within - 2 * cross)

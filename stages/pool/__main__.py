@@ -24,14 +24,19 @@ from stages.config.params import PARAMS, load_params, parse_params
 
 logger = logging.getLogger(__name__)
 
+_HARMLESS = ("compare", "report")
+"""Sections of params.yaml that change no difference of a prompt."""
+
 
 def main(*experiments: str) -> None:
     """Pool the experiments, by name."""
     if not experiments:
         raise ValueError('name experiments, as in make pool EXPERIMENTS="seed-0 seed-1 seed-2"')
     params = load_params().compare
+    repeated = {name for name in experiments if experiments.count(name) > 1}
+    if repeated:
+        raise ValueError(f"{', '.join(sorted(repeated))}: named twice")
     check_alike({name: read_params(name) for name in experiments})
-
     tables = {name: read_prompts(name) for name in experiments}
     pooled = pool_seeds(tables, params)
 
@@ -78,7 +83,7 @@ def check_alike(params: dict[str, dict[str, Any]]) -> None:
             )
         seeds[seed] = name
         for section, section_values in values.items():
-            if section != "report" and section_values != params[first][section]:
+            if section not in _HARMLESS and section_values != params[first][section]:
                 raise ValueError(
                     f"{name}: {section} is not as in {first}; pool experiments that differ in "
                     "finetune.seed alone"

@@ -65,6 +65,14 @@ def test_a_distance_has_its_interval_around_the_difference_and_no_p_value():
     assert np.isnan(row["p_value"])
 
 
+def test_two_prompts_of_one_picture_have_a_distance_without_an_interval():
+    scores = make_scores({"a": [0.1], "b": [0.3]})
+    pairs = pair_embeds(scores, scores, BASELINE[:2], FINETUNED[:2])
+    row = compare_distances(pairs, REFERENCE, PROVENANCE, PARAMS).iloc[0]
+    assert np.isfinite(row["difference"])
+    assert row[["ci_low", "ci_high"]].isna().all()
+
+
 def test_equal_pictures_have_a_difference_of_exactly_zero():
     scores = make_scores({str(p): [0.1] * NUM_IMAGES for p in range(NUM_PROMPTS)})
     pairs = pair_embeds(scores, scores, BASELINE, BASELINE)
