@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -42,7 +41,6 @@ def experiments(tmp_path, monkeypatch):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     git("init", "-q")
-    Path("plots").mkdir()
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("", encoding="utf-8")
     Path("params.yaml").write_text(text, encoding="utf-8")
@@ -53,13 +51,12 @@ def experiments(tmp_path, monkeypatch):
         changed = text.replace("seed: 0                 # order", f"seed: {seed}   # order")
         assert seed == 0 or changed != text
         Path("params.yaml").write_text(changed, encoding="utf-8")
+        Path("plots").mkdir(exist_ok=True)
         make_prompts(shift).to_csv("plots/by_prompt.csv", index=False)
         git("add", "-A")
         git("commit", "-qm", f"seed {seed}")
         git("update-ref", f"refs/exps/{start[:2]}/{start[2:]}/seed-{seed}", "HEAD")
         git("reset", "-q", "--hard", start)
-    yield
-    shutil.rmtree(".git")
 
 
 def test_experiments_are_read_by_name_and_pooled(experiments):
