@@ -44,7 +44,9 @@ def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
     pictures = list_pictures(inputs.scores["baseline"], finetuned, list(scored))
     in_domain = pictures["set"] == "class"
     shown = choose_evenly(inputs.pairs["class"].fillna("").tolist(), NUM_TRAINING_PAIRS)
-    memorised = evidence.list_memorised(finetuned, inputs.pairs["caption"])
+    memorised = evidence.list_memorised(
+        inputs.scores["baseline"], finetuned, inputs.pairs["caption"]
+    )
     return Page(
         about=about,
         sets=results.by_set.to_dict("records"),
@@ -53,7 +55,7 @@ def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
         forgetting=evidence.list_forgetting(results.forgetting),
         metrics=evidence.list_metrics(results.by_metric),
         provenance=inputs.provenance,
-        correlations=evidence.square_correlations(results.metric_correlations),
+        correlations=evidence.square_correlations(results.metric_correlations, results.by_metric),
         disagreements=evidence.group_disagreements(results.disagreements, directions),
         collapse=evidence.list_collapsed(finetuned),
         memorised=memorised,

@@ -61,12 +61,21 @@ def list_forgetting(forgetting: pd.DataFrame) -> Rows:
     ]
 
 
-def square_correlations(correlations: pd.DataFrame) -> list[Correlations]:
-    """Rows of plots/metric_correlations.csv as a square for each set; None where there is none."""
+def square_correlations(correlations: pd.DataFrame, by_metric: pd.DataFrame) -> list[Correlations]:
+    """Rows of plots/metric_correlations.csv as a square for each set; None where there is none.
+
+    A metric of which lower is better is turned, so that above zero two metrics agree.
+    """
+    lower = by_metric[by_metric["better"] == "lower"]
+    turned = set(zip(lower["set"], lower["metric"], strict=True))
     squares = []
     for name, group in correlations.groupby("set", sort=False):
         metrics = list(dict.fromkeys([*group["metric_a"], *group["metric_b"]]))
-        values = {frozenset((r.metric_a, r.metric_b)): r.spearman for r in group.itertuples()}
+        values = {
+            frozenset((r.metric_a, r.metric_b)): r.spearman
+            * (-1 if ((name, r.metric_a) in turned) != ((name, r.metric_b) in turned) else 1)
+            for r in group.itertuples()
+        }
         rows = [[_find(values, a, b) for b in metrics] for a in metrics]
         squares.append(Correlations(str(name), int(group["num_prompts"].max()), metrics, rows))
     return squares
@@ -78,12 +87,16 @@ def group_disagreements(
     """Rows of plots/disagreements.csv by pair of metrics, each with what both metrics say."""
     groups = []
     for (a, b), group in disagreements.groupby(["metric_a", "metric_b"], sort=False):
+        columns = [
+            (metric, column, choose_digits(*group[column]))
+            for metric, column in ((a, "difference_a"), (b, "difference_b"))
+        ]
         pictures = [
             row
             | {
                 "said": [
-                    (metric, value, choose_digits(value), _judge(value, directions.get(metric)))
-                    for metric, value in ((a, row["difference_a"]), (b, row["difference_b"]))
+                    (metric, row[column], digits, _judge(row[column], directions.get(metric)))
+                    for metric, column, digits in columns
                 ]
             }
             for row in group.to_dict("records")
@@ -103,17 +116,21 @@ def list_collapsed(finetuned: pd.DataFrame) -> Collapse:
     return Collapse(bad.assign(reason=reasons).head(NUM_COLLAPSED).to_dict("records"), len(bad))
 
 
-def list_memorised(finetuned: pd.DataFrame, captions: pd.Series) -> Rows:
+def list_memorised(baseline: pd.DataFrame, finetuned: pd.DataFrame, captions: pd.Series) -> Rows:
     """The pictures nearest to a training picture, nearest first, with its caption.
 
     Args:
-        finetuned: Rows of scores.
+        baseline: Rows of scores; `baseline_cosine` is what they say of the same noise.
+        finetuned: Likewise.
         captions: Of the training pictures, by row.
     """
     nearest = finetuned.sort_values("nearest_training_cosine", ascending=False, kind="stable")
     nearest = nearest.head(NUM_MEMORISED)
     said = captions.loc[nearest["nearest_training_row"]].tolist()
-    return nearest.assign(training_caption=said).to_dict("records")
+    before = baseline.set_index("file_name")["nearest_training_cosine"]
+    return nearest.assign(
+        training_caption=said, baseline_cosine=before.loc[nearest["file_name"]].to_numpy()
+    ).to_dict("records")
 
 
 def _read_change(row: Mapping[str, Any]) -> str:

@@ -43,9 +43,20 @@ def test_correlations_are_a_symmetric_square_without_a_diagonal():
         [("class", "a", "b", 0.5, 9), ("class", "a", "c", np.nan, 9), ("class", "b", "c", -0.2, 9)],
         columns=["set", "metric_a", "metric_b", "spearman", "num_prompts"],
     )
-    (square,) = square_correlations(table)
+    (square,) = square_correlations(table, pd.DataFrame([ROW]))
     assert square.metrics == ["a", "b", "c"]
     assert square.rows == [[None, 0.5, None], [0.5, None, -0.2], [None, -0.2, None]]
+
+
+def test_a_correlation_above_zero_is_agreement_whatever_the_directions():
+    table = pd.DataFrame(
+        [("class", "a", "rank", -0.5, 9), ("class", "rank", "kid", 0.4, 9)],
+        columns=["set", "metric_a", "metric_b", "spearman", "num_prompts"],
+    )
+    rows = [ROW, ROW | {"metric": "rank"}, ROW | {"metric": "a", "better": "higher"}]
+    (square,) = square_correlations(table, pd.DataFrame(rows))
+    assert square.rows[0][1] == 0.5  # higher against lower: turned
+    assert square.rows[1][2] == 0.4  # lower against lower: as it is
 
 
 def test_a_disagreement_says_which_metric_calls_it_better():
@@ -73,7 +84,15 @@ def test_collapsed_pictures_are_all_counted_with_every_reason():
 
 
 def test_nearest_pictures_come_first_with_the_caption_of_their_row():
-    table = pd.DataFrame({"nearest_training_cosine": [0.2, 0.9], "nearest_training_row": [1, 0]})
-    rows = list_memorised(table, pd.Series(["a cat", "a dog"]))
+    table = pd.DataFrame(
+        {
+            "file_name": ["x", "y"],
+            "nearest_training_cosine": [0.2, 0.9],
+            "nearest_training_row": [1, 0],
+        }
+    )
+    baseline = table.assign(nearest_training_cosine=[0.3, 0.7]).iloc[::-1]
+    rows = list_memorised(baseline, table, pd.Series(["a cat", "a dog"]))
+    assert [row["baseline_cosine"] for row in rows] == [0.7, 0.3]
     assert [row["training_caption"] for row in rows] == ["a cat", "a dog"]
     assert rows[0]["nearest_training_cosine"] == 0.9
