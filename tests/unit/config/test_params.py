@@ -1,7 +1,9 @@
+import io
 import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from stages.config.params import load_params, parse_params
 
@@ -150,3 +152,16 @@ def test_outside_of_the_project_the_missing_file_is_named(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no params\.yaml in .*; run from the project's"):
         load_params()
+
+
+def test_extra_metrics_survive_being_set_and_taken_back():
+    # As `dvc exp run -S` edits params.yaml. A comment at the end of the key's line would swallow
+    # the next key when a list is taken back to [].
+    yaml, text = YAML(), TEXT
+    for names in (["musiq"], [], ["musiq", "pickscore"]):
+        values = yaml.load(text)
+        values["score"]["extra_metrics"] = names
+        stream = io.StringIO()
+        yaml.dump(values, stream)
+        text = stream.getvalue()
+        assert parse_params(text).score.extra_metrics == tuple(names)

@@ -17,7 +17,10 @@ def model():
     }
     vision = BlipVisionConfig(**small, image_size=32, patch_size=16)
     text = BlipTextConfig(**small, vocab_size=60, encoder_hidden_size=32, hidden_act="gelu")
-    return RewardModel(vision, text).eval()
+    model = RewardModel(vision, text).eval()
+    for parameter in model.parameters():  # as initialised, all rewards are nearly equal
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model
 
 
 @pytest.fixture
@@ -43,8 +46,8 @@ def test_padding_changes_no_reward(model, inputs):
         padded = model(pixel_values[1:], input_ids[1:], mask[1:])
         alone = model(pixel_values[1:], input_ids[1:, :2], mask[1:, :2])
         other = model(pixel_values[:1], input_ids[1:], mask[1:])
-    torch.testing.assert_close(padded, alone, rtol=0, atol=1e-5)
-    assert not torch.allclose(padded, other, rtol=0, atol=1e-7)  # the picture matters
+    torch.testing.assert_close(padded, alone, rtol=0, atol=1e-4)
+    assert not torch.allclose(padded, other, rtol=0, atol=1e-2)  # the picture matters
 
 
 def test_every_weight_of_the_published_layout_has_its_place(model):
