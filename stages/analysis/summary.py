@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from stages.analysis.collapse import count_collapse
 from stages.analysis.distances import CMMD, KID, Embeds, compute_distance, measure_diversity
 
 
@@ -13,11 +14,7 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, float | int]:
     return {
         **{f"clip_cosine_{name}": float(mean) for name, mean in cosines.items()},
         **{f"zero_shot_accuracy_{name}": float(mean) for name, mean in accuracies.items()},
-        "num_images": len(scores),
-        "num_black": int(scores["is_black"].sum()),
-        "num_flat": int(scores["is_flat"].sum()),
-        "num_non_finite": int((~scores["is_finite"]).sum()),
-        "num_duplicates": int(scores["is_duplicate"].sum()),
+        **count_collapse(scores),
     }
 
 
