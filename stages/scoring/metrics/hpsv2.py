@@ -78,6 +78,6 @@ HPSV2 = Pretrained(
         f"{REPOSITORY}/{FILE}",
         "longest side to 224 px, bicubic, antialiased; prompt cut at 77 tokens",
     ),
-    needs=Needs(size="2 GB"),
+    needs=Needs(size="2 GB", files=((REPOSITORY, FILE),)),
     load=load,
 )

@@ -155,6 +155,6 @@ IMAGE_REWARD = Pretrained(
         f"{REPOSITORY}/{FILE}",
         "shortest side to 224 px, bicubic, middle square; prompt cut at 35 tokens",
     ),
-    needs=Needs(size="1.8 GB"),
+    needs=Needs(size="1.8 GB", files=((REPOSITORY, FILE), (TOKENIZER, "tokenizer_config.json"))),
     load=load,
 )

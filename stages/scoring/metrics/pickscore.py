@@ -51,6 +51,9 @@ PICKSCORE = Pretrained(
         WEIGHTS,
         f"{PROCESSOR}: shortest side to 224 px, bicubic, middle square; prompt cut at 77 tokens",
     ),
-    needs=Needs(size="3.9 GB"),
+    needs=Needs(
+        size="3.9 GB",
+        files=((WEIGHTS, "config.json"), (PROCESSOR, "preprocessor_config.json")),
+    ),
     load=load,
 )

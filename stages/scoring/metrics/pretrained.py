@@ -31,6 +31,8 @@ class Needs:
 
     size: str
     """Of the weights, about: "3.9 GB"."""
+    files: tuple[tuple[str, str], ...] = ()
+    """One file of each repository on the hub that is read: (repository, file)."""
     packages: tuple[str, ...] = ()
     """Import names that requirements.txt does not bring."""
     install: str = ""
@@ -61,6 +63,8 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
         )
     logger.info("loading %s", metric.name)
     try:
+        for repository, file in metric.needs.files:
+            _check_file(repository, file)
         score = metric.load(device)
     except PROBLEMS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
@@ -70,6 +74,22 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
             f"list ({reason})"
         ) from error
     return _bind(metric, score)
+
+
+def _check_file(repository: str, file: str) -> None:
+    """Ask once whether a file can be had; loading would ask again and again, for minutes."""
+    from huggingface_hub import (  # noqa: PLC0415 (only these metrics need it)
+        get_hf_file_metadata,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
+    from huggingface_hub.utils import httpx  # noqa: PLC0415
+
+    if not isinstance(try_to_load_from_cache(repository, file), str):
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, file))
+        except httpx.HTTPError as error:
+            raise OSError(f"{repository}/{file}: {error}") from error
 
 
 def _bind(metric: Pretrained, score: Score) -> Metric:

@@ -74,6 +74,6 @@ VQA_SCORE = Pretrained(
         WEIGHTS,
         "to 224 px square, bicubic; bfloat16 on a GPU",
     ),
-    needs=Needs(size="16 GB"),
+    needs=Needs(size="16 GB", files=((WEIGHTS, "config.json"),)),
     load=load,
 )

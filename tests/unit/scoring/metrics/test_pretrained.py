@@ -3,6 +3,7 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub.utils import httpx
 
 from stages.scoring.metrics.metric import Batch, Origin
 from stages.scoring.metrics.pretrained import Needs, Pretrained, load_metric
@@ -54,6 +55,21 @@ def test_weights_that_do_not_load_are_one_line_with_the_reason(problem):
     assert "somebody/weights (about 3 GB)" in message
     assert str(problem).split()[0] in message
     assert len(message.splitlines()) == 1
+
+
+def test_weights_that_cannot_be_had_are_found_out_before_loading(monkeypatch):
+    requests = []
+
+    def refuse(url, **_):
+        requests.append(url)
+        raise httpx.ConnectError("no network")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)
+    files = (("somebody/no-such-weights", "config.json"),)
+    metric = build(partial(fail, AssertionError("must not load")), files=files)
+    with pytest.raises(ValueError, match=r"somebody/no-such-weights/config\.json: no network"):
+        load_metric(metric, CPU)
+    assert len(requests) == 1
 
 
 def test_a_loaded_metric_scores_pictures_with_their_own_prompts():

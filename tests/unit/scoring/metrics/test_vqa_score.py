@@ -1,9 +1,97 @@
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from transformers import (
+    BatchFeature,
+    InstructBlipConfig,
+    InstructBlipForConditionalGeneration,
+    T5Config,
+)
 
-from stages.scoring.metrics.vqa_score import average_likelihood
+from stages.scoring.metrics.vqa_score import average_likelihood, score_pairs
+
+IMAGE_TOKEN, NUM_QUERY_TOKENS, VOCABULARY_SIZE = 90, 4, 100
+YES, END = 7, 1
+
+
+class Processor:
+    """Stands in for InstructBLIP's: a character is a token, questions are padded on the right."""
+
+    def __call__(self, images, text, padding, return_tensors):
+        assert padding
+        assert return_tensors == "pt"
+        ids = [[2 + ord(letter) % 80 for letter in question] for question in text]
+        width = max(map(len, ids))
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])
+        queries = torch.full((len(ids), NUM_QUERY_TOKENS), IMAGE_TOKEN)
+        pixels = [np.asarray(image.resize((32, 32)), np.float32) / 255 for image in images]
+        return BatchFeature(
+            {
+                "pixel_values": torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2),
+                "qformer_input_ids": padded,
+                "qformer_attention_mask": mask,
+                "input_ids": torch.cat([queries, padded], dim=1),
+                "attention_mask": torch.cat([torch.ones_like(queries), mask], dim=1),
+            }
+        )
+
+    @staticmethod
+    def tokenizer(texts, return_tensors):
+        assert set(texts) == {"yes"}
+        assert return_tensors == "pt"
+        return SimpleNamespace(input_ids=torch.tensor([[YES, END]] * len(texts)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    text = T5Config(
+        vocab_size=VOCABULARY_SIZE,
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
+    config = InstructBlipConfig(
+        vision_config=small | {"image_size": 32, "patch_size": 8},
+        qformer_config=small | {"vocab_size": VOCABULARY_SIZE, "encoder_hidden_size": 16},
+        text_config=text.to_dict(),
+        num_query_tokens=NUM_QUERY_TOKENS,
+        image_token_index=IMAGE_TOKEN,
+    )
+    model = InstructBlipForConditionalGeneration(config).eval()
+    for parameter in model.parameters():  # as initialised, all answers are nearly equally likely
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def test_a_score_is_how_likely_the_decoder_is_to_say_yes_and_end(model):
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(3)]
+    prompts = ["a cat", "a much longer prompt of a dog", "a cat"]
+    with torch.inference_mode():
+        scores = score_pairs(model, Processor(), images, prompts)
+        for image, prompt, score in zip(images, prompts, scores, strict=True):
+            question = f'Question: Does this figure show "{prompt}"? Please answer yes or no.'
+            inputs = Processor()([image], [question], padding=True, return_tensors="pt")
+            start = torch.tensor([[0, YES]])  # T5 starts from its pad token
+            probabilities = model(**inputs, decoder_input_ids=start).logits[0].softmax(dim=-1)
+            expected = (probabilities[0, YES] * probabilities[1, END]) ** 0.5
+            assert score == pytest.approx(float(expected), rel=1e-4)
+    assert scores[0] != pytest.approx(scores[2], rel=3e-4)  # the picture matters
 
 
 def test_it_is_the_geometric_mean_of_the_answers_tokens():
