@@ -25,7 +25,8 @@ class Distance(NamedTuple):
 
 def compute_polynomial_kernel(a: Embeds, b: Embeds) -> NDArray[np.float64]:
     """(a . b / E + 1)^3 of (N, E) and (M, E): (N, M) (Binkowski et al. 2018, eq. 4)."""
-    return (np.asarray(a, np.float64) @ np.asarray(b, np.float64).T / a.shape[1] + 1) ** 3
+    linear = np.asarray(a, np.float64) @ np.asarray(b, np.float64).T / a.shape[1] + 1
+    return linear * linear * linear  # many times as fast as ** 3
 
 
 def compute_gaussian_kernel(a: Embeds, b: Embeds) -> NDArray[np.float64]:
