@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.analysis.resampling import Floats
+from stages.analysis.interval import Floats
 
 
 def adjust_holm(p_values: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from stages.analysis.resampling import Floats, Interval
+from stages.analysis.interval import Floats, Interval
 from stages.analysis.verdict import judge
 from stages.artifacts.results import POOLED_SCHEMA
 from stages.config.params import CompareParams

@@ -14,9 +14,10 @@ from stages.analysis.distances import (
     compute_distance,
     measure_diversity,
 )
+from stages.analysis.interval import Floats
 from stages.analysis.metrics import DIVERSITY
 from stages.analysis.paired import PROMPT, align_scores
-from stages.analysis.resampling import Floats, bootstrap_interval
+from stages.analysis.resampling import bootstrap_interval
 from stages.artifacts.results import BY_METRIC_SCHEMA
 from stages.config.params import CompareParams
 

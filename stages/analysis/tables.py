@@ -6,13 +6,9 @@ from typing import Any
 import pandas as pd
 
 from stages.analysis.effect import compute_effect_size, find_smallest_detectable_difference
+from stages.analysis.interval import Interval
 from stages.analysis.multiple import adjust_holm
-from stages.analysis.resampling import (
-    Interval,
-    bootstrap_interval,
-    sign_flip_p_value,
-    smallest_p_value,
-)
+from stages.analysis.resampling import bootstrap_interval, sign_flip_p_value, smallest_p_value
 from stages.analysis.verdict import Verdict, judge
 from stages.artifacts.results import (
     BY_CLASS_SCHEMA,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from stages.analysis.resampling import Floats, Interval
+from stages.analysis.interval import Floats, Interval
 from stages.artifacts.notation import (
     format_interval,
     format_number,

@@ -88,8 +88,10 @@ def test_pictures_of_a_closed_prompt_are_not_decoded(report, open_page):
     page = open_page(report).page
     first = page.locator("#explorer > details").first
     assert first.locator("img[src]").count() == 0
+    pictures = first.locator("img").count()
     first.locator("summary").click()
-    assert first.locator("img[src]").count() == first.locator("img").count() > 0
+    first.locator("img[src]").nth(pictures - 1).wait_for(state="attached")  # opening is an event
+    assert first.locator("img[src]").count() == pictures > 0
 
 
 def test_a_pair_opens_with_all_scores_and_keys_go_on_and_back(report, open_page):

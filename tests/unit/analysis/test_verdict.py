@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.analysis.resampling import Interval
+from stages.analysis.interval import Interval
 from stages.analysis.verdict import judge, word_headline, word_verdict
 from stages.artifacts.notation import MINUS
 from tests.unit.analysis.builders import PARAMS
