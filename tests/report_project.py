@@ -274,6 +274,7 @@ def describe(means: pd.DataFrame, metric: str, rows: np.ndarray) -> dict[str, fl
         "p_value": float(np.exp(-2 * abs(mean) / error)),
         "smallest_p_value": 2 / 2 ** min(12, len(group)),
         "effect_size": mean / spread if spread else np.nan,
+        "difference_sd": spread,
         "smallest_detectable_difference": 2.8 * spread / np.sqrt(len(group)),
     }
 
@@ -293,7 +294,7 @@ def list_metrics(means: pd.DataFrame) -> list[dict]:
                     | {"metric": metric, "better": better, "baseline": mean, "finetuned": mean - sd}
                     | {"difference": -sd, "ci_low": -2 * sd, "ci_high": -sd / 9}
                     | ({"p_value": np.nan} if whole else {"p_value": 0.01})
-                    | {"effect_size": np.nan if whole else -0.4}
+                    | {"effect_size": np.nan if whole else -0.4, "difference_sd": 2.5 * sd}
                 )
     return rows
 

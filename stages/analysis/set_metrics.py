@@ -94,7 +94,7 @@ def compare_distances(
         interval = bootstrap_interval(values + (after - before), params)
         better = provenance[metric]["better"]
         counts = (len(names), len(prompts))
-        estimate = (before, after, after - before, *interval, np.nan, np.nan)
+        estimate = (before, after, after - before, *interval, *[np.nan] * 3)
         rows.append(("class", metric, better, *counts, *estimate))
     return pd.DataFrame(rows, columns=list(BY_METRIC_SCHEMA))
 

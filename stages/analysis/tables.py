@@ -1,5 +1,6 @@
 """The tables of `compare`: by set, class, prompt, metric. Differences are finetuned - baseline."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,4 +129,5 @@ def _estimate(prompts: pd.DataFrame, params: CompareParams) -> dict[str, Any]:
         "ci_high": high,
         "p_value": float(sign_flip_p_value(differences, params)),
         "effect_size": compute_effect_size(differences),
+        "difference_sd": differences.std(ddof=1) if len(differences) > 1 else math.nan,
     }

@@ -48,7 +48,7 @@ BY_METRIC_SCHEMA = {
     **_COUNTS,
     **_ESTIMATES,
     "p_value": "float64",
-    "effect_size": "float64",
+    **dict.fromkeys(("effect_size", "difference_sd"), "float64"),
 }
 METRIC_CORRELATIONS_SCHEMA = {
     **dict.fromkeys(("set", "metric_a", "metric_b"), "str"),

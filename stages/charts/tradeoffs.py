@@ -121,8 +121,7 @@ def draw_effects(
 def _scale_to_effect(row: Mapping[str, Any]) -> tuple[float, float, float]:
     """Effect size and its interval, positive where it is better."""
     sign = 1 if row["better"] == "higher" else -1
-    spread = row["difference"] / row["effect_size"] if row["effect_size"] else np.nan
-    low, high = sorted((sign * row["ci_low"] / spread, sign * row["ci_high"] / spread))
+    low, high = sorted(sign * row[end] / row["difference_sd"] for end in ("ci_low", "ci_high"))
     return sign * row["effect_size"], low, high
 
 

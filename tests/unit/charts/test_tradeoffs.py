@@ -21,6 +21,7 @@ METRIC = {
     "ci_low": -3.0,
     "ci_high": -0.5,
     "effect_size": -0.8,
+    "difference_sd": 2.5,
 }
 
 
@@ -43,6 +44,12 @@ def test_an_effect_is_turned_so_that_right_is_better():
     assert list(dot.x) == [0.8]
     assert dot.x[0] - dot.error_x.arrayminus[0] == pytest.approx(0.2)  # 0.5 over a spread of 2.5
     assert dot.x[0] + dot.error_x.array[0] == pytest.approx(1.2)
+
+
+def test_an_effect_of_zero_keeps_its_interval():
+    row = METRIC | {"difference": 0.0, "effect_size": 0.0, "ci_low": -1.0, "ci_high": 1.0}
+    dot = draw_effects(pd.DataFrame([row]), {"kid": "KID"}, 0.95).data[0]
+    assert (dot.error_x.arrayminus[0], dot.error_x.array[0]) == pytest.approx((0.4, 0.4))
 
 
 def test_metrics_without_a_better_direction_have_no_side():
