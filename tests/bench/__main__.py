@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from tests.bench.evidence import measure_evidence
 from tests.bench.pipeline import measure_pipeline
 from tests.bench.sampling import measure_sampling
 from tests.bench.training import measure_training
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 
 def main() -> None:
     """Print the table; `python -m tests.bench sampling training` measures only those."""
-    parts = sys.argv[1:] or ["sampling", "training", "pipeline"]
+    parts = sys.argv[1:] or ["sampling", "training", "evidence", "pipeline"]
     rows = []
     if "sampling" in parts:
         ratio = compare_rounds("sampling a picture", measure_sampling())
@@ -49,14 +50,18 @@ def main() -> None:
     if "training" in parts:
         ratio = compare_rounds("training a step", measure_training())
         rows.append(Row("an attn2 step against diffusers' usual step", ratio, 2.0, "x", True))
+    if "evidence" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = measure_evidence(Path(folder))
+        rows.append(Row("compare and report, 2 x 480 pictures", seconds, 20, "s", False))
     if "pipeline" in parts:
         with tempfile.TemporaryDirectory() as folder:
-            seconds = measure_pipeline(Path(folder))
+            cost = measure_pipeline(Path(folder))
         rows += [
-            Row("`dvc repro` from a fresh clone", seconds.first / 60, 6, "min", False),
-            Row("the same again, nothing changed", seconds.again, 2.5, "s", False),
-            Row("after a change in scoring alone", seconds.rescore, 30, "s", False),
-            Row("peak memory of any stage", seconds.peak_memory_gb, 3, "GB", False),
+            Row("`dvc repro` from a fresh clone", cost.first / 60, 6, "min", False),
+            Row("the same again, nothing changed", cost.again, 2.5, "s", False),
+            Row("after a change in scoring alone", cost.rescore, 30, "s", False),
+            Row("peak memory of any stage", cost.peak_memory_gb, 3, "GB", False),
         ]
     threads = torch.get_num_threads()
     lines = [
