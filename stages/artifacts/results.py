@@ -72,6 +72,8 @@ FORGETTING_SCHEMA = {
             "change_ci_low",
             "change_ci_high",
             "trade_off",
+            "trade_off_ci_low",
+            "trade_off_ci_high",
         ),
         "float64",
     ),
