@@ -18,6 +18,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 IMAGE_SIZE_PX = 32
 MAX_TOKENS = 24
 TEXT_WIDTH = 16
+SMALL_TRANSFORMER = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+"""Sizes of a part of a transformers model."""
 CORPUS = [
     "a photo of a cat dog bird deer frog horse ship truck airplane automobile",
     "a close-up photo of a plain background bright picture on a",

@@ -37,9 +37,8 @@ def divide_intervals(
 ) -> Interval:
     """Interval of the ratio of two independent estimates, each (value, low, high).
 
-    Fieller's (1954, "Some problems in interval estimation"), with each half-width taken from an
-    interval that is symmetric about its value (Donner and Zou 2012, section 2.3); NaN unless the
-    denominator's interval lies above zero.
+    Donner and Zou (2012, "Closed-form confidence intervals", eq. 9) for intervals symmetric about
+    their values, where it is Fieller's; NaN unless the denominator's interval lies above zero.
     """
     if not denominator[1] > 0:
         return Interval(math.nan, math.nan)

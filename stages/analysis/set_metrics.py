@@ -92,10 +92,19 @@ def compare_distances(
         before, after = (compute_distance(embeds, reference, distance) for embeds in variants)
         values = take_pseudo_values(prompts, variants, reference, distance)
         interval = bootstrap_interval(values + (after - before), params)
-        better = provenance[metric]["better"]
-        counts = (len(names), len(prompts))
-        estimate = (before, after, after - before, *interval, *[np.nan] * 3)
-        rows.append(("class", metric, better, *counts, *estimate))
+        row = {
+            "set": "class",
+            "metric": metric,
+            "better": provenance[metric]["better"],
+            "num_prompts": len(names),
+            "num_images": len(prompts),
+            "baseline": before,
+            "finetuned": after,
+            "difference": after - before,
+            "ci_low": interval.low,
+            "ci_high": interval.high,
+        }
+        rows.append(row)
     return pd.DataFrame(rows, columns=list(BY_METRIC_SCHEMA))
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
 from stages.scoring.metrics.pickscore import score_pairs
-from tests.tiny import MAX_TOKENS, build_tokenizer
+from tests.tiny import MAX_TOKENS, SMALL_TRANSFORMER, build_tokenizer
 
 IMAGES = [
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8))
@@ -23,21 +23,15 @@ def processor():
 @pytest.fixture(scope="module")
 def model(processor):
     torch.manual_seed(0)
-    small = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
     tokenizer = processor.tokenizer
-    text = small | {
+    text = SMALL_TRANSFORMER | {
         "vocab_size": len(tokenizer),
         "max_position_embeddings": MAX_TOKENS,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    vision = small | {"image_size": 32, "patch_size": 8}
+    vision = SMALL_TRANSFORMER | {"image_size": 32, "patch_size": 8}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
 
 

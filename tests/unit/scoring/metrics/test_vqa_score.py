@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from stages.scoring.metrics.vqa_score import average_likelihood, score_pairs
+from tests.tiny import SMALL_TRANSFORMER
 
 IMAGE_TOKEN, NUM_QUERY_TOKENS, VOCABULARY_SIZE = 90, 4, 100
 YES, END = 7, 1
@@ -50,12 +51,6 @@ class Processor:
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    small = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
     text = T5Config(
         vocab_size=VOCABULARY_SIZE,
         d_model=16,
@@ -66,8 +61,9 @@ def model():
         decoder_start_token_id=0,
     )
     config = InstructBlipConfig(
-        vision_config=small | {"image_size": 32, "patch_size": 8},
-        qformer_config=small | {"vocab_size": VOCABULARY_SIZE, "encoder_hidden_size": 16},
+        vision_config=SMALL_TRANSFORMER | {"image_size": 32, "patch_size": 8},
+        qformer_config=SMALL_TRANSFORMER
+        | {"vocab_size": VOCABULARY_SIZE, "encoder_hidden_size": 16},
         text_config=text.to_dict(),
         num_query_tokens=NUM_QUERY_TOKENS,
         image_token_index=IMAGE_TOKEN,
