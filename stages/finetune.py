@@ -1,4 +1,4 @@
-"""Fine-tune the base's cross-attention on the encoded pairs.
+"""Fine-tune the base's U-Net on the encoded pairs, by the method of `finetune.method`.
 
 Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; writes
 models/finetuned/ (only the trained weights), metrics/finetune.json, plots/loss.csv and
@@ -34,11 +34,13 @@ from stages.diffusion.components import (
     load_unet,
     measure_peak_memory,
 )
-from stages.diffusion.cross_attention import (
+from stages.diffusion.identity import fingerprint_weights
+from stages.diffusion.lora import describe_lora
+from stages.diffusion.methods import (
     check_movement,
     choose_weights,
+    copy_weights,
     extract_weights,
-    fingerprint_weights,
 )
 from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
 from stages.diffusion.train import (
@@ -65,17 +67,21 @@ def main() -> None:
         "fingerprint": fingerprint_weights(unet),
     }
     check_pairs(unet, pairs[0])
-    weights = choose_weights(unet, params.finetune.method)
-    before = extract_weights(weights)
-    precision = choose_precision(params.chosen, choose_device())
-    noise_scheduler = load_noise_scheduler(params.chosen)
-    training = build_training(unet, weights, noise_scheduler, params.finetune, precision)
+    weights = choose_weights(unet, params.finetune)
+    before = copy_weights(weights)
+    training = build_training(
+        unet,
+        weights,
+        load_noise_scheduler(params.chosen),
+        params.finetune,
+        params.learning_rate,
+        choose_precision(params.chosen, choose_device()),
+    )
     scratch = locate_scratch(params, identity)
     history = run_training(training, pairs, scratch / "checkpoint.safetensors")
-    after = extract_weights(weights)
     if any(step.learning_rate > 0 for step in history.steps):
-        check_movement(before, after)
-    write_finetuned(paths.FINETUNED, after, describe(params, identity, len(after)))
+        check_movement(before, copy_weights(weights))
+    write_weights(training, params, identity)
     write_log(history)
     write_json(summarise(training, history), paths.FINETUNE_METRICS)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -134,14 +140,19 @@ def run_training(
     return history
 
 
-def describe(params: Params, identity: dict[str, Any], num_tensors: int) -> dict[str, Any]:
-    """What is in the checkpoint's config.json."""
-    return {
-        "method": params.finetune.method,
+def write_weights(training: Training, params: Params, identity: dict[str, Any]) -> None:
+    """Write what was trained, with its method, base and params."""
+    method = params.finetune.method
+    weights = extract_weights(training.unet, training.weights, method)
+    config = {
+        "method": method,
         "base": identity,
-        "num_tensors": num_tensors,
+        "num_tensors": len(weights),
+        "learning_rate": params.learning_rate,
         "finetune": params.finetune.model_dump(),
     }
+    metadata = describe_lora(training.unet) if method == "lora" else None
+    write_finetuned(paths.FINETUNED, weights, config, metadata)
 
 
 def write_log(history: History) -> None:
@@ -164,6 +175,7 @@ def summarise(training: Training, history: History) -> dict[str, Any]:
         "num_trainable_parameters": num_trainable,
         "trainable_fraction": num_trainable / num_all,
         "num_trainable_tensors": len(training.weights),
+        "learning_rate": training.learning_rate,
         "num_steps": len(history.steps),
         f"loss_first_{LOSS_WINDOW}": losses.head(LOSS_WINDOW).mean() if len(losses) else None,
         f"loss_last_{LOSS_WINDOW}": losses.tail(LOSS_WINDOW).mean() if len(losses) else None,

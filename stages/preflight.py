@@ -13,7 +13,7 @@ from tqdm import tqdm
 from stages.artifacts.atomic import replace_file
 from stages.config import paths
 from stages.config.entry import run_stage
-from stages.config.params import BaseParams, PrepareParams, load_params
+from stages.config.params import BaseParams, FinetuneParams, PrepareParams, load_params
 from stages.diffusion.components import (
     choose_device,
     load_scheduler_config,
@@ -21,6 +21,7 @@ from stages.diffusion.components import (
     load_unet,
     load_vae,
 )
+from stages.diffusion.methods import choose_weights
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import load_scorer
 from stages.sources.choosing import choose_pictures
@@ -33,7 +34,7 @@ def main() -> None:
     """Leave the mark that all is there, or name what is missing or damaged."""
     params = load_params()
     open_pictures(params.chosen, params.prepare)
-    open_models(params.chosen, params.score.extra_metrics)
+    open_models(params.chosen, params.finetune, params.score.extra_metrics)
     with replace_file(paths.PREFLIGHT) as partial:
         partial.write_text("pictures, base and scorer can be read\n", encoding="utf-8")
 
@@ -51,13 +52,16 @@ def open_pictures(base: BaseParams, prepare: PrepareParams) -> None:
         source.load_image(index)
 
 
-def open_models(base: BaseParams, extra_metrics: Sequence[str]) -> None:
-    """Load each part of the base, the scorer and the extra metrics, and drop it again."""
+def open_models(base: BaseParams, finetune: FinetuneParams, extra_metrics: Sequence[str]) -> None:
+    """Load each part of the base, the scorer and the extra metrics, and drop it again.
+
+    The base's U-Net has to have what the method trains.
+    """
     device = choose_device()
     logger.info("preflight: base %s, scorer %s", base.model, base.scorer)
     load_scheduler_config(base)
     load_text_encoder(base, device)
-    load_unet(base)
+    choose_weights(load_unet(base), finetune)
     load_vae(base, device)
     scorer = load_scorer(base.scorer, base.scorer_pretrained)
     load_extra_metrics(extra_metrics, scorer.device)

@@ -29,8 +29,9 @@ from stages.diffusion.components import (
     load_unet,
     load_vae,
 )
-from stages.diffusion.cross_attention import apply_weights, check_fingerprint, fingerprint_weights
 from stages.diffusion.denoise import build_scheduler
+from stages.diffusion.identity import fingerprint_weights
+from stages.diffusion.methods import apply_checkpoint
 from stages.diffusion.noise import derive_seed
 from stages.diffusion.prompts import encode_prompts, warn_of_cuts
 from stages.diffusion.sampling import (
@@ -89,12 +90,9 @@ def build_sampler(variant: str, params: Params, prompts: list[str]) -> tuple[Sam
     """Everything loaded and encoded, and the identity of the U-Net's weights."""
     base, device = params.chosen, choose_device()
     unet = load_unet(base)
-    identity = fingerprint_weights(unet)
     if variant == "finetuned":
-        weights, config = read_finetuned(paths.FINETUNED)
-        check_fingerprint(identity, config["base"]["fingerprint"], base.model)
-        apply_weights(unet, weights)
-        identity = fingerprint_weights(unet)
+        apply_checkpoint(unet, *read_finetuned(paths.FINETUNED), base.model)
+    identity = fingerprint_weights(unet)
     vae = load_vae(base, device)
     measure_latents(vae, base.resolution_px)
     sampler = Sampler(

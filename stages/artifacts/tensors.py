@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.artifacts.atomic import replace_file
-from stages.artifacts.tables import write_json
+from stages.artifacts.tables import read_json, write_json
 
-WEIGHTS_NAME = "unet.safetensors"
+UNET_NAME = "unet.safetensors"
+LORA_NAME = "pytorch_lora_weights.safetensors"  # which `pipe.load_lora_weights(folder)` looks for
 CONFIG_NAME = "config.json"
 
 
@@ -97,9 +98,14 @@ def read_prompt_embeds(path: Path) -> PromptEmbeds:
     return embeds
 
 
-def write_finetuned(folder: Path, weights: dict[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write trained weights and what they are to a folder."""
-    write_tensors(folder / WEIGHTS_NAME, weights)
+def write_finetuned(
+    folder: Path,
+    weights: dict[str, Tensor],
+    config: Mapping[str, Any],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write trained weights and what they are to a folder; LoRA's file has metadata."""
+    write_tensors(folder / _name_weights(config), weights, metadata)
     write_json(config, folder / CONFIG_NAME)
 
 
@@ -110,19 +116,18 @@ def read_finetuned(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: `finetune` has not run.
         ValueError: The folder is damaged.
     """
-    weights = read_tensors(folder / WEIGHTS_NAME, "finetune")
-    try:
-        return weights, json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        raise ValueError(
-            f"{folder / CONFIG_NAME} is missing or damaged; run `dvc repro -f finetune`"
-        ) from None
+    path = folder / CONFIG_NAME
+    config = read_json(path, "finetune")
+    return read_tensors(folder / _name_weights(config), "finetune"), config
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write tensors by name, whole or not at all."""
+    contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replace_file(path) as partial:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial)
+        save_file(contiguous, partial, metadata)
 
 
 def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
@@ -148,6 +153,10 @@ def hash_inputs(values: Mapping[str, Any], *files: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _name_weights(config: Mapping[str, Any]) -> str:
+    return LORA_NAME if config["method"] == "lora" else UNET_NAME
 
 
 def _read_named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -60,6 +60,7 @@ Template = Annotated[Text, AfterValidator(_check_template)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 Templates = Annotated[tuple[Template, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 
+Method = Literal["attn2", "attn2_kv", "full", "lora"]
 ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
 
 
@@ -108,8 +109,17 @@ class DataParams(Section):
         return column
 
 
+class LearningRates(Section):
+    """The rate at which each method trains a base well."""
+
+    attn2: Fraction
+    attn2_kv: Fraction
+    full: Fraction
+    lora: Fraction
+
+
 class BaseParams(Section):
-    """A base model with its scorer, resolution, precision and pictures."""
+    """A base model with its scorer, resolution, precision, learning rates and pictures."""
 
     model: Text
     revision: Text | None
@@ -117,6 +127,7 @@ class BaseParams(Section):
     scorer_pretrained: Text | None
     resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]
     precision: Literal["fp32", "bf16", "fp16"]
+    learning_rates: LearningRates
     data: DataParams
 
 
@@ -150,11 +161,21 @@ class PromptsParams(Section):
         return marketing
 
 
-class FinetuneParams(Section):
-    """How the cross-attention is trained."""
+class LoraParams(Section):
+    """The adapters of method lora."""
 
-    method: Literal["attn2"]
-    learning_rate: Fraction
+    rank: Annotated[Count, Field(le=1024)]
+    alpha: Annotated[Float, Field(gt=0)]
+    targets: Names
+    use_dora: bool
+
+
+class FinetuneParams(Section):
+    """How the U-Net is trained."""
+
+    method: Method
+    learning_rate: Fraction | None
+    lora: LoraParams
     lr_scheduler: Literal["cosine", "linear", "constant"]
     max_train_steps: Annotated[Int, Field(ge=0)]
     lr_warmup_steps: Annotated[Int, Field(ge=0)]
@@ -242,6 +263,13 @@ class Params(Section):
     def chosen(self) -> BaseParams:
         """The base that `base` names."""
         return self.bases[self.base]
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate to train with: the one given, or else the base's own for the method."""
+        given = self.finetune.learning_rate
+        own = getattr(self.chosen.learning_rates, self.finetune.method)
+        return own if given is None else given
 
 
 def load_params() -> Params:

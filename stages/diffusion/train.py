@@ -38,6 +38,7 @@ class Training:
         accelerator: Holds mixed precision, the loss scaler and the accumulation of batches.
         noise_scheduler: Adds noise; its config holds the prediction type.
         params: The section `finetune`.
+        learning_rate: After warm-up.
     """
 
     unet: UNet2DConditionModel
@@ -46,6 +47,7 @@ class Training:
     accelerator: Accelerator
     noise_scheduler: DDPMScheduler
     params: FinetuneParams
+    learning_rate: float
 
     @property
     def num_timesteps(self) -> int:
@@ -58,6 +60,7 @@ def build_training(
     weights: dict[str, nn.Parameter],
     noise_scheduler: DDPMScheduler,
     params: FinetuneParams,
+    learning_rate: float,
     precision: str,
 ) -> Training:
     """Cast what is frozen to the precision, move all to the device and wrap it for training."""
@@ -73,14 +76,14 @@ def build_training(
     nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     optimizer = torch.optim.AdamW(
         weights.values(),
-        lr=params.learning_rate,
+        lr=learning_rate,
         betas=(params.adam_beta1, params.adam_beta2),
         weight_decay=params.adam_weight_decay,
         eps=params.adam_epsilon,
         fused=True,
     )
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    return Training(unet, weights, optimizer, accelerator, noise_scheduler, params)
+    return Training(unet, weights, optimizer, accelerator, noise_scheduler, params, learning_rate)
 
 
 def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Iterator[TrainStep]:
@@ -92,7 +95,7 @@ def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Itera
     params = training.params
     for step in range(first_step, params.max_train_steps + 1):
         start = time.perf_counter()
-        learning_rate = schedule_learning_rate(params, step)
+        learning_rate = training.learning_rate * schedule_learning_rate(params, step)
         for group in training.optimizer.param_groups:
             group["lr"] = learning_rate
         batches = draw_batches(pairs, params, training.num_timesteps, step)
@@ -101,10 +104,13 @@ def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Itera
 
 
 def schedule_learning_rate(params: FinetuneParams, step: int) -> float:
-    """The rate of a 1-based step: linear warm-up from 0, then as diffusers' `get_scheduler`."""
+    """The part in [0, 1] of the learning rate at a 1-based step, as diffusers' `get_scheduler`.
+
+    A linear warm-up from 0, then `lr_scheduler`.
+    """
     done = step - 1
     if done < params.lr_warmup_steps:
-        return params.learning_rate * done / params.lr_warmup_steps
+        return done / params.lr_warmup_steps
     num_steps = max(1, params.max_train_steps - params.lr_warmup_steps)
     progress = (done - params.lr_warmup_steps) / num_steps
     factors = {
@@ -112,7 +118,7 @@ def schedule_learning_rate(params: FinetuneParams, step: int) -> float:
         "linear": 1.0 - progress,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
     }
-    return params.learning_rate * factors[params.lr_scheduler]
+    return factors[params.lr_scheduler]
 
 
 @torch.no_grad()

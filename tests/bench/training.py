@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from stages.config.memory import keep_freed_memory
 from stages.config.params import Params, load_params
 from stages.diffusion.components import load_noise_scheduler, load_unet
-from stages.diffusion.cross_attention import choose_weights
+from stages.diffusion.methods import choose_weights
 from stages.diffusion.train import EncodedPairs, build_training, train
 from tests.bench.turns import Round, measure_by_turns
 
@@ -65,9 +65,11 @@ def _time_ours() -> float:
     pairs = _make_pairs(StableDiffusionPipeline.from_pretrained(params.chosen.model), params)
     settings = params.finetune.model_copy(update={"max_train_steps": NUM_STEPS + 1})
     unet = load_unet(params.chosen)
-    weights = choose_weights(unet, settings.method)
+    weights = choose_weights(unet, settings)
     scheduler = load_noise_scheduler(params.chosen)
-    training = build_training(unet, weights, scheduler, settings, params.chosen.precision)
+    training = build_training(
+        unet, weights, scheduler, settings, params.learning_rate, params.chosen.precision
+    )
     seconds = [step.duration_s for step in train(training, pairs)]
     return sum(seconds[1:]) / NUM_STEPS
 

@@ -53,7 +53,8 @@ def test_any_value_is_taken_as_it_is_or_refused_in_one_line_that_names_the_key(p
     except ValueError as error:
         lines = str(error).splitlines()
         assert all(line.startswith("params.yaml: ") for line in lines)
-        assert any(f"{section}.{key}: found " in line for line in lines) or key == "max_train_steps"
+        named = f"params.yaml: {section}.{key}"
+        assert any(line.startswith(named) for line in lines) or key == "max_train_steps"
     else:
         taken = getattr(getattr(params, section), key)
         assert not isinstance(value, bool)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,13 @@ from safetensors.torch import load_file
 
 from stages import encode, finetune, sample
 from stages.artifacts.tables import read_csv, read_json, read_samples, write_table
-from stages.artifacts.tensors import read_latents, read_prompt_embeds
+from stages.artifacts.tensors import read_finetuned, read_latents, read_prompt_embeds
 from stages.config import paths
+from stages.config.params import Method
 from tests.tiny import build_base
 from tests.unit.diffusion_project import build_pairs, build_project, edit_params
 
+METHODS = get_args(Method)
 WEIGHTS = paths.FINETUNED / "unet.safetensors"
 
 
@@ -117,14 +120,47 @@ def test_a_checkpoint_of_other_params_is_not_resumed(
     assert taken == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("method", ["attn2_kv", "full", "lora"])
+def test_each_method_is_trained_and_sampled(project: Path, method: str) -> None:
+    edit_params(project, "finetune", method=method, learning_rate=None)
+    edit_params(project, "bases", tiny={"learning_rates": dict.fromkeys(METHODS, 2e-2)})
+    finetune.main()
+    for variant in paths.VARIANTS:
+        sample.main(variant)
+    metrics = read_json(paths.FINETUNE_METRICS, "finetune")
+    weights, config = read_finetuned(paths.FINETUNED)
+    assert metrics["method"] == config["method"] == method
+    assert metrics["learning_rate"] == config["learning_rate"] == 2e-2
+    assert metrics["num_trainable_parameters"] == sum(w.numel() for w in weights.values())
+    assert metrics["validation_loss_change"] < 0
+    pictures = [np.asarray(Image.open(paths.SAMPLES / v / "cat-1_000.png")) for v in paths.VARIANTS]
+    assert not np.array_equal(*pictures)
+
+
+def test_a_killed_training_of_lora_goes_on_to_the_same_bytes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_params(project, "finetune", method="lora")
+    finetune.main()
+    expected = read_folder(paths.FINETUNED)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "train", kill_after(finetune.train, 3))
+        with pytest.raises(KeyboardInterrupt):
+            finetune.main()
+    finetune.main()
+    assert read_folder(paths.FINETUNED) == expected
+    assert sorted(expected) == ["config.json", "pytorch_lora_weights.safetensors"]
+
+
 def test_weights_that_cannot_move_are_an_error(project: Path) -> None:
     edit_params(project, "finetune", learning_rate=1e-30, adam_weight_decay=0.0)
     with pytest.raises(ValueError, match=r"moved; raise finetune\.learning_rate"):
         finetune.main()
 
 
-def test_null_control_samples_the_same_bytes(project: Path) -> None:
-    edit_params(project, "finetune", max_train_steps=0)
+@pytest.mark.parametrize("method", ["attn2", "lora"])
+def test_null_control_samples_the_same_bytes(project: Path, method: str) -> None:
+    edit_params(project, "finetune", method=method, max_train_steps=0)
     finetune.main()
     assert read_json(paths.FINETUNE_METRICS, "finetune")["validation_loss_change"] == 0
     for variant in paths.VARIANTS:

@@ -29,7 +29,7 @@ def test_the_shipped_params_are_valid_for_each_base():
 
 @pytest.mark.parametrize("text", ["5e-06", "0.000005", '"5e-06"', "5.0e-6"])
 def test_every_spelling_of_a_number_is_read(text):
-    params = parse_params(replace("learning_rate: 1e-4", f"learning_rate: {text}"))
+    params = parse_params(replace("learning_rate: null", f"learning_rate: {text}"))
     assert params.finetune.learning_rate == 5e-6
 
 
@@ -53,7 +53,7 @@ def test_every_spelling_of_a_number_is_read(text):
             "prepare.num_pairs: found true; should be a number",
         ),
         (
-            "learning_rate: 1e-4",
+            "learning_rate: null",
             "learning_rate: .inf",
             "finetune.learning_rate: found Infinity; should be a finite number",
         ),
@@ -80,6 +80,21 @@ def test_every_spelling_of_a_number_is_read(text):
             "finetune.lr_warmup_steps: found 401; should be at most max_train_steps, 400",
         ),
         (
+            "method: attn2",
+            "method: atn2",
+            "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full' or 'lora'",
+        ),
+        (
+            "rank: 16",
+            "rank: 0",
+            "finetune.lora.rank: found 0; should be greater than or equal to 1",
+        ),
+        (
+            "      attn2_kv: 1e-4\n",
+            "",
+            "bases.tiny.learning_rates.attn2_kv: missing",
+        ),
+        (
             "class: coffee mug",
             "clas: coffee mug",
             "prompts.marketing.1.clas: unknown key; did you mean class?",
@@ -93,6 +108,15 @@ def test_every_spelling_of_a_number_is_read(text):
 )
 def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line):
     assert explain(replace(old, new)) == [f"params.yaml: {line}"]
+
+
+@pytest.mark.parametrize("method", ["attn2", "attn2_kv", "full", "lora"])
+def test_without_a_learning_rate_it_is_the_bases_own_for_the_method(method):
+    text = replace("method: attn2", f"method: {method}")
+    params = parse_params(text.replace("base: tiny ", "base: sd15 "))
+    assert params.learning_rate == getattr(params.bases["sd15"].learning_rates, method)
+    given = parse_params(text.replace("learning_rate: null", "learning_rate: 0"))
+    assert given.learning_rate == 0
 
 
 def test_all_mistakes_are_told_at_once():
@@ -131,7 +155,8 @@ def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
     keys = ("source", "root", "image_column", "label_column", "caption_column")
     data = json.dumps(dict(zip(keys, data, strict=True)))
     text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: null, scorer: s, "
-    text += f"scorer_pretrained: null, resolution_px: 64, precision: fp32, data: {data}}}\n"
+    text += f"scorer_pretrained: null, resolution_px: 64, precision: fp32, data: {data}, "
+    text += "learning_rates: {attn2: 0, attn2_kv: 0, full: 0, lora: 0}}\n"
     (line,) = explain(text + TEXT[TEXT.index("prepare:") :])
     assert line.startswith(f"params.yaml: bases.mine.data.{key}: found ")
 

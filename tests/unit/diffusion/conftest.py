@@ -12,6 +12,12 @@ from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base
 FINETUNE = {
     "method": "attn2",
     "learning_rate": 1e-2,
+    "lora": {
+        "rank": 2,
+        "alpha": 3,
+        "targets": ["to_q", "to_k", "to_v", "to_out.0"],
+        "use_dora": False,
+    },
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 0,
     "max_train_steps": 6,
@@ -71,6 +77,7 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "scorer_pretrained": None,
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
+        "learning_rates": {"attn2": 1e-2, "attn2_kv": 1e-2, "full": 1e-2, "lora": 1e-1},
         "data": data,
     }
     return BaseParams.model_validate(values | changes)

@@ -8,7 +8,7 @@ from diffusers.optimization import get_scheduler
 from stages.config.params import BaseParams
 from stages.diffusion.batches import EncodedPairs
 from stages.diffusion.components import load_noise_scheduler, load_unet
-from stages.diffusion.cross_attention import choose_weights, extract_weights
+from stages.diffusion.methods import choose_weights, copy_weights
 from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
 from stages.diffusion.train import (
     Training,
@@ -22,9 +22,9 @@ from tests.unit.diffusion.conftest import build_finetune_params
 
 def start(base: BaseParams, precision: str = "fp32", **changes: object) -> Training:
     unet = load_unet(base)
-    weights = choose_weights(unet, "attn2")
     params = build_finetune_params(**changes)
-    return build_training(unet, weights, load_noise_scheduler(base), params, precision)
+    weights, noise_scheduler = choose_weights(unet, params), load_noise_scheduler(base)
+    return build_training(unet, weights, noise_scheduler, params, params.learning_rate, precision)
 
 
 def test_only_cross_attention_trains(base: BaseParams, pairs: EncodedPairs) -> None:
@@ -37,9 +37,9 @@ def test_only_cross_attention_trains(base: BaseParams, pairs: EncodedPairs) -> N
 
 def test_zero_learning_rate_changes_no_bit(base: BaseParams, pairs: EncodedPairs) -> None:
     training = start(base, learning_rate=0)
-    before = extract_weights(training.weights)
+    before = copy_weights(training.weights)
     list(train(training, pairs))
-    assert all(torch.equal(before[n], w) for n, w in extract_weights(training.weights).items())
+    assert all(torch.equal(before[n], w) for n, w in copy_weights(training.weights).items())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -120,7 +120,8 @@ def test_learning_rates_are_diffusers_own(name: str, warmup: int) -> None:
     lr_scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=warmup, num_training_steps=10)
     for step in range(1, 11):
         expected = lr_scheduler.get_last_lr()[0]
-        assert schedule_learning_rate(params, step) == pytest.approx(expected, rel=1e-12)
+        learning_rate = params.learning_rate * schedule_learning_rate(params, step)
+        assert learning_rate == pytest.approx(expected, rel=1e-12)
         optimizer.step()
         lr_scheduler.step()
 

@@ -1,0 +1,45 @@
+"""Which base a checkpoint fits: the one it was trained on, known by its weights, and no other."""
+
+import hashlib
+from collections.abc import Mapping
+
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+
+def fingerprint_weights(unet: UNet2DConditionModel) -> str:
+    """SHA-256 of the names, shapes and float32 values of all weights: the base's identity."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(unet.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def check_fingerprint(found: str, expected: str, model: str) -> None:
+    """Refuse a base on which the weights were not trained.
+
+    Raises:
+        ValueError: The two fingerprints differ.
+    """
+    if found != expected:
+        raise ValueError(
+            f"the fine-tuned weights were trained on another base than {model} (U-Net "
+            f"{expected[:12]}, found {found[:12]}); run `dvc repro finetune`"
+        )
+
+
+def check_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that the base does not have.
+
+    Raises:
+        ValueError: A name or a shape that is not in the base's state.
+    """
+    for name, weight in weights.items():
+        if name not in state:
+            raise ValueError(f"the base's U-Net has no weight {name}; train again for this base")
+        if state[name].shape != weight.shape:
+            raise ValueError(
+                f"{name} is {tuple(weight.shape)}, but {tuple(state[name].shape)} in the base's "
+                "U-Net; train again for this base"
+            )

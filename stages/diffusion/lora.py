@@ -1,0 +1,69 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021; DoRA, Liu et al. 2024) in the U-Net, by peft.
+
+Beside a target's frozen weight W stand two thin matrices; the layer computes
+W x + alpha / rank * B A x. Files have the names and the metadata of diffusers' own, so that
+`pipe.load_lora_weights` reads them.
+"""
+
+import json
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
+
+from stages.config.params import LoraParams
+from stages.diffusion.identity import check_fit
+
+PREFIX = "unet."
+"""In front of each name in a file: the part of the pipeline that it adapts."""
+
+
+def add_lora(unet: UNet2DConditionModel, lora: LoraParams, seed: int) -> None:
+    """Add adapters that change no output yet: A is random, B is zero (Hu et al. 2021, section 4.1).
+
+    Raises:
+        ValueError: The U-Net has no module that ends in one of the targets.
+    """
+    names = [f".{name}" for name, _ in unet.named_modules()]
+    for target in lora.targets:
+        if not any(name.endswith(f".{target}") for name in names):
+            raise ValueError(f"finetune.lora.targets: the base's U-Net has no module {target}")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=list(lora.targets),
+        use_dora=lora.use_dora,
+        init_lora_weights="gaussian",  # as diffusers' training scripts
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet.add_adapter(config)
+
+
+def extract_lora(unet: UNet2DConditionModel) -> dict[str, Tensor]:
+    """Copies of the adapters on the CPU, under diffusers' names."""
+    adapters = get_peft_model_state_dict(unet)
+    return {f"{PREFIX}{name}": w.detach().cpu().clone() for name, w in adapters.items()}
+
+
+def describe_lora(unet: UNet2DConditionModel) -> dict[str, str]:
+    """The metadata of the file: without it, diffusers takes alpha for equal to the rank."""
+    config = unet.peft_config["default"].to_dict()
+    values = {f"{PREFIX}{key}": value for key, value in config.items()}
+    # A set has another order in each process, and the file's bytes would follow.
+    return {LORA_ADAPTER_METADATA_KEY: json.dumps(values, default=sorted, sort_keys=True)}
+
+
+def merge_lora(unet: UNet2DConditionModel, weights: dict[str, Tensor], lora: LoraParams) -> None:
+    """Add what the adapters learned to the U-Net's own weights: W + alpha / rank * B A.
+
+    Raises:
+        ValueError: The adapters are not those of this U-Net and these params.
+    """
+    add_lora(unet, lora, seed=0)
+    check_fit(weights, extract_lora(unet))
+    set_peft_model_state_dict(unet, {n.removeprefix(PREFIX): w for n, w in weights.items()})
+    unet.fuse_lora()
+    unet.unload_lora()
