@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No call home: the pipeline works offline, and the numbers should not depend on the network.
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test setup lint pool bench tiny clean
+.PHONY: repro test setup lint pool export bench tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	dvc repro
@@ -28,6 +28,9 @@ lint: setup
 
 pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
 	python -m stages.pool $(EXPERIMENTS)
+
+export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model; for lora a kohya file, too
+	python -m stages.export
 
 bench: setup  ## measure speed and memory against the README's bars
 	python -m tests.bench

@@ -15,6 +15,7 @@ LATENTS = Path("data/latents.safetensors")
 PROMPT_EMBEDS = Path("data/prompt_embeds.safetensors")
 
 FINETUNED = Path("models/finetuned")
+EXPORTED = Path("models/exported")
 FINETUNE_METRICS = Path("metrics/finetune.json")
 LOSS = Path("plots/loss.csv")
 VALIDATION_LOSS = Path("plots/validation_loss.csv")

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -70,6 +75,20 @@ def load_scheduler_config(base: BaseParams) -> dict[str, Any]:
 def load_noise_scheduler(base: BaseParams) -> DDPMScheduler:
     """The noise schedule to train with, whichever scheduler the base samples with."""
     return DDPMScheduler.from_config(load_scheduler_config(base))
+
+
+def load_pipeline(base: BaseParams, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
+    """The base as a whole, float32, with another U-Net and without the safety checker."""
+    with _explain_failure(base, "pipeline"):
+        return StableDiffusionPipeline.from_pretrained(
+            base.model,
+            revision=base.revision,
+            local_files_only=_is_local(base.model),
+            use_safetensors=True,
+            unet=unet,
+            safety_checker=None,
+            requires_safety_checker=False,
+        )
 
 
 def measure_peak_memory() -> float:

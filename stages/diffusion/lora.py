@@ -10,6 +10,7 @@ import json
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from diffusers.utils import convert_state_dict_to_kohya
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
 
@@ -67,3 +68,12 @@ def merge_lora(unet: UNet2DConditionModel, weights: dict[str, Tensor], lora: Lor
     set_peft_model_state_dict(unet, {n.removeprefix(PREFIX): w for n, w in weights.items()})
     unet.fuse_lora()
     unet.unload_lora()
+
+
+def to_kohya(weights: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """The adapters, not DoRA's, under the names of kohya's sd-scripts, with an alpha a module."""
+    converted = convert_state_dict_to_kohya(weights)
+    for name in converted:
+        if name.endswith(".alpha"):  # diffusers 0.42 writes the rank
+            converted[name] = torch.tensor(alpha)
+    return converted
