@@ -48,6 +48,7 @@ from stages.diffusion.train import (
     build_training,
     measure_validation_loss,
     train,
+    use_average,
 )
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ def main() -> None:
     )
     scratch = locate_scratch(params, identity)
     history = run_training(training, pairs, scratch / "checkpoint.safetensors")
-    if any(step.learning_rate > 0 for step in history.steps):
-        check_movement(before, copy_weights(weights))
-    write_weights(training, params, identity)
+    with use_average(training):
+        if any(step.learning_rate > 0 for step in history.steps):
+            check_movement(before, copy_weights(weights))
+        write_weights(training, params, identity)
     write_log(history)
     write_json(summarise(training, history), paths.FINETUNE_METRICS)
     shutil.rmtree(scratch, ignore_errors=True)

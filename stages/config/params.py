@@ -186,6 +186,10 @@ class FinetuneParams(Section):
     adam_weight_decay: Fraction
     adam_epsilon: Annotated[Float, Field(gt=0, le=1)]
     max_grad_norm: Annotated[Float, Field(gt=0)]
+    snr_gamma: Annotated[Float, Field(gt=0)] | None
+    noise_offset: Fraction
+    caption_dropout_rate: Fraction
+    ema_decay: Decay | None
     validation_steps: Count
     checkpoint_steps: Count
     seed: Seed

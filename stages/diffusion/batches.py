@@ -26,7 +26,7 @@ class EncodedPairs(NamedTuple):
         mean: (N, 4, h, w), unscaled, of the VAE's posterior.
         std: (N, 4, h, w), unscaled.
         scaling_factor: The VAE's.
-        prompt_embeds: (K, L, D), one a distinct caption.
+        prompt_embeds: (K, L, D), of "" first, then one a distinct caption.
         caption_index: (N,) int64, rows of `prompt_embeds`.
     """
 
@@ -66,7 +66,30 @@ def draw_batches(
     rows = draw_rows(params.seed, (step - 1) * count, count, len(pairs.mean))
     generator = _seed_generator(params.seed, "step", step)
     timesteps = torch.randint(num_timesteps, (count,), generator=generator)
-    return _add_noise(pairs.select(rows), timesteps, generator).split(params.train_batch_size)
+    chosen = drop_captions(pairs.select(rows), params, step)
+    batch = _add_noise(chosen, timesteps, generator)
+    return offset_noise(batch, params, step).split(params.train_batch_size)
+
+
+def drop_captions(pairs: EncodedPairs, params: FinetuneParams, step: int) -> EncodedPairs:
+    """Leave out some captions, so that the unconditional prediction is trained as well.
+
+    Ho and Salimans 2022, algorithm 1; `caption_dropout_rate` is their p_uncond.
+    """
+    generator = _seed_generator(params.seed, "caption_dropout", step)
+    is_kept = torch.rand(len(pairs.mean), generator=generator) >= params.caption_dropout_rate
+    return pairs._replace(caption_index=pairs.caption_index * is_kept)  # row 0 is of ""
+
+
+def offset_noise(batch: NoisyBatch, params: FinetuneParams, step: int) -> NoisyBatch:
+    """Move each channel's noise by a unit-normal number times `noise_offset`.
+
+    Guttenberg 2023, "Diffusion with Offset Noise": else the mean of a picture is hardly noised, and
+    its brightness never has to be learned.
+    """
+    generator = _seed_generator(params.seed, "noise_offset", step)
+    offset = torch.randn(*batch.noise.shape[:2], 1, 1, generator=generator)  # (B, 4, 1, 1)
+    return batch._replace(noise=batch.noise + params.noise_offset * offset)
 
 
 def draw_rows(seed: int, first: int, count: int, num_pairs: int) -> Tensor:

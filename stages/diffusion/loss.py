@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.training_utils import compute_snr
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,16 +35,38 @@ class NoisyBatch(NamedTuple):
 
 
 def compute_loss(
-    unet: UNet2DConditionModel, noise_scheduler: DDPMScheduler, batch: NoisyBatch
+    unet: UNet2DConditionModel,
+    noise_scheduler: DDPMScheduler,
+    batch: NoisyBatch,
+    snr_gamma: float | None = None,
 ) -> Tensor:
-    """Mean squared error of a batch, a float32 scalar (Ho et al. 2020, equation 14)."""
+    """Mean squared error of a batch, a float32 scalar (Ho et al. 2020, equation 14).
+
+    With `snr_gamma` each picture's error is weighted by its timestep, see `weigh_timesteps`.
+    """
     noisy_latents = noise_scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
     model_pred = unet(
         noisy_latents.to(unet.dtype),
         batch.timesteps,
         encoder_hidden_states=batch.prompt_embeds.to(unet.dtype),
     ).sample
-    return F.mse_loss(model_pred.float(), compute_target(noise_scheduler, batch))
+    target = compute_target(noise_scheduler, batch)
+    if snr_gamma is None:
+        return F.mse_loss(model_pred.float(), target)
+    errors = F.mse_loss(model_pred.float(), target, reduction="none").mean(dim=(1, 2, 3))  # (B,)
+    return (errors * weigh_timesteps(noise_scheduler, batch.timesteps, snr_gamma)).mean()
+
+
+def weigh_timesteps(noise_scheduler: DDPMScheduler, timesteps: Tensor, snr_gamma: float) -> Tensor:
+    """Min-SNR weights (B,), above 0 (Hang et al. 2023, section 3.4).
+
+    In terms of the clean picture the weight is min(SNR, gamma); the error of the noise is SNR times
+    as small as the picture's, that of v SNR + 1 times.
+    """
+    snr = compute_snr(noise_scheduler, timesteps)
+    prediction_type = noise_scheduler.config.prediction_type
+    scales = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}
+    return snr.clamp(max=snr_gamma) / scales[prediction_type]
 
 
 def compute_target(noise_scheduler: DDPMScheduler, batch: NoisyBatch) -> Tensor:

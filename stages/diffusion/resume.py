@@ -22,7 +22,10 @@ class History:
 
 
 def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
-    """Weights, AdamW's moments, the loss scaler's state and the log, after at least one step."""
+    """Weights and their average, AdamW's moments, the loss scaler's state and the log.
+
+    At least one step has been taken.
+    """
     tensors = {
         "steps": torch.tensor(history.steps, dtype=torch.float64),  # (S, 5)
         "validation": torch.tensor(history.validation, dtype=torch.float64),  # (V, 2)
@@ -31,6 +34,9 @@ def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
         tensors[f"weight/{name}"] = weight.detach()
         for key, value in training.optimizer.state[weight].items():
             tensors[f"{key}/{name}"] = value
+    if training.ema is not None:
+        for name, average in zip(training.weights, training.ema.shadow_params, strict=True):
+            tensors[f"ema/{name}"] = average
     scaler = training.accelerator.scaler
     if scaler is not None:
         state = scaler.state_dict()
@@ -50,6 +56,10 @@ def unpack_checkpoint(training: Training, tensors: dict[str, Tensor]) -> History
             "exp_avg": tensors[f"exp_avg/{name}"].to(device, copy=True),
             "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(device, copy=True),
         }
+    if training.ema is not None:
+        for name, average in zip(training.weights, training.ema.shadow_params, strict=True):
+            average.copy_(tensors[f"ema/{name}"])
+        training.ema.optimization_step = len(tensors["steps"])
     scaler = training.accelerator.scaler
     if scaler is not None:
         scale, growth_tracker = tensors["loss_scaler"].tolist()

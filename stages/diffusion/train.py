@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 from stages.config.params import FinetuneParams
@@ -39,6 +41,7 @@ class Training:
         noise_scheduler: Adds noise; its config holds the prediction type.
         params: The section `finetune`.
         learning_rate: After warm-up.
+        ema: The moving average of `weights`, float32, unless `ema_decay` is null.
     """
 
     unet: UNet2DConditionModel
@@ -48,6 +51,7 @@ class Training:
     noise_scheduler: DDPMScheduler
     params: FinetuneParams
     learning_rate: float
+    ema: EMAModel | None
 
     @property
     def num_timesteps(self) -> int:
@@ -83,7 +87,10 @@ def build_training(
         fused=True,
     )
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    return Training(unet, weights, optimizer, accelerator, noise_scheduler, params, learning_rate)
+    ema = None if params.ema_decay is None else EMAModel(weights.values(), params.ema_decay)
+    return Training(
+        unet, weights, optimizer, accelerator, noise_scheduler, params, learning_rate, ema
+    )
 
 
 def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Iterator[TrainStep]:
@@ -100,6 +107,8 @@ def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Itera
             group["lr"] = learning_rate
         batches = draw_batches(pairs, params, training.num_timesteps, step)
         loss, grad_norm = _take_step(training, batches, step)
+        if training.ema is not None:
+            training.ema.step(training.weights.values())
         yield TrainStep(step, loss, grad_norm, learning_rate, time.perf_counter() - start)
 
 
@@ -123,13 +132,32 @@ def schedule_learning_rate(params: FinetuneParams, step: int) -> float:
 
 @torch.no_grad()
 def measure_validation_loss(training: Training, pairs: EncodedPairs) -> float:
-    """Mean loss over all pairs, at the same noise and timesteps each time."""
+    """Mean loss of what will be kept over all pairs, at the same noise and timesteps each time.
+
+    It is not weighted by timestep, so that runs can be compared whatever they were trained with.
+    """
     total = 0.0
-    for batch in draw_validation_batches(pairs, training.num_timesteps):
-        moved = batch.to(training.accelerator.device)
-        loss = compute_loss(training.unet, training.noise_scheduler, moved)
-        total += loss.item() * len(batch.timesteps)
+    with use_average(training):
+        for batch in draw_validation_batches(pairs, training.num_timesteps):
+            moved = batch.to(training.accelerator.device)
+            loss = compute_loss(training.unet, training.noise_scheduler, moved)
+            total += loss.item() * len(batch.timesteps)
     return total / len(pairs.mean)
+
+
+@contextmanager
+def use_average(training: Training) -> Iterator[None]:
+    """Inside, the trained weights are their moving average, if one is kept."""
+    if training.ema is None:
+        yield
+        return
+    weights = list(training.weights.values())
+    training.ema.store(weights)
+    training.ema.copy_to(weights)
+    try:
+        yield
+    finally:
+        training.ema.restore(weights)
 
 
 def _take_step(training: Training, batches: list[NoisyBatch], step: int) -> tuple[float, float]:
@@ -154,7 +182,9 @@ def _accumulate_gradients(training: Training, batches: list[NoisyBatch], step: i
     losses = []
     for batch in (batch.to(training.accelerator.device) for batch in batches):
         with training.accelerator.accumulate(training.unet):
-            loss = compute_loss(training.unet, training.noise_scheduler, batch)
+            loss = compute_loss(
+                training.unet, training.noise_scheduler, batch, training.params.snr_gamma
+            )
             training.accelerator.backward(loss)
         losses.append(loss.item())
     mean = sum(losses) / len(losses)

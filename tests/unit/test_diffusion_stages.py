@@ -137,6 +137,14 @@ def test_each_method_is_trained_and_sampled(project: Path, method: str) -> None:
     assert not np.array_equal(*pictures)
 
 
+def test_the_average_is_what_is_kept(project: Path) -> None:
+    finetune.main()
+    last = load_file(WEIGHTS)
+    edit_params(project, "finetune", ema_decay=0.9)
+    finetune.main()
+    assert all(not torch.equal(last[name], weight) for name, weight in load_file(WEIGHTS).items())
+
+
 def test_a_killed_training_of_lora_goes_on_to_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

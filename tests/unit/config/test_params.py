@@ -85,6 +85,11 @@ def test_every_spelling_of_a_number_is_read(text):
             "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full' or 'lora'",
         ),
         (
+            "ema_decay: null",
+            "ema_decay: 1",
+            "finetune.ema_decay: found 1; should be less than 1",
+        ),
+        (
             "rank: 16",
             "rank: 0",
             "finetune.lora.rank: found 0; should be greater than or equal to 1",

@@ -10,6 +10,7 @@ from stages.diffusion.batches import (
     draw_validation_batches,
 )
 from stages.diffusion.components import load_unet
+from stages.diffusion.loss import NoisyBatch
 from tests.unit.diffusion.conftest import build_finetune_params
 
 
@@ -48,3 +49,41 @@ def test_a_split_step_holds_the_same_pairs_and_noise(pairs: EncodedPairs) -> Non
     parts = draw_batches(pairs, split, 1000, 1)
     for place, tensor in enumerate(whole):
         assert torch.equal(torch.cat([part[place] for part in parts]), tensor)
+
+
+def test_dropped_captions_are_the_empty_one_and_nothing_else_changes(pairs: EncodedPairs) -> None:
+    pairs = pairs._replace(caption_index=torch.arange(10) % 2 + 1)  # none is empty
+    plain = draw_many(pairs)
+    dropped = draw_many(pairs, caption_dropout_rate=0.3)
+    is_empty = (dropped.prompt_embeds == pairs.prompt_embeds[0]).all(dim=(1, 2))
+    assert 0.25 < is_empty.double().mean() < 0.35  # 0.3, with a standard deviation of 0.01
+    assert torch.equal(dropped.prompt_embeds[~is_empty], plain.prompt_embeds[~is_empty])
+    assert torch.equal(dropped.noise, plain.noise)
+    assert torch.equal(dropped.latents, plain.latents)
+    assert torch.equal(dropped.timesteps, plain.timesteps)
+    everything = draw_many(pairs, caption_dropout_rate=1.0)
+    assert (everything.prompt_embeds == pairs.prompt_embeds[0]).all()
+
+
+def test_offset_noise_moves_channels_as_a_whole(pairs: EncodedPairs) -> None:
+    plain, moved = draw_many(pairs), draw_many(pairs, noise_offset=0.1)
+    offset = moved.noise - plain.noise
+    assert offset.std(dim=(2, 3)).max() < 1e-6  # one number a channel
+    assert 0.095 < offset[:, :, 0, 0].std() < 0.105
+    assert torch.equal(moved.latents, plain.latents)
+
+
+def test_every_option_is_the_same_however_a_step_is_split(pairs: EncodedPairs) -> None:
+    options = {"caption_dropout_rate": 0.5, "noise_offset": 0.1}
+    (whole,) = draw_batches(pairs, build_finetune_params(**options), 1000, 1)
+    options |= {"train_batch_size": 1, "gradient_accumulation_steps": 4}
+    parts = draw_batches(pairs, build_finetune_params(**options), 1000, 1)
+    assert torch.equal(torch.cat([part.noise for part in parts]), whole.noise)
+    assert torch.equal(torch.cat([part.prompt_embeds for part in parts]), whole.prompt_embeds)
+
+
+def draw_many(pairs: EncodedPairs, **changes: object) -> NoisyBatch:
+    """A batch of two thousand pairs."""
+    params = build_finetune_params(train_batch_size=2000, **changes)
+    (batch,) = draw_batches(pairs, params, 1000, 1)
+    return batch

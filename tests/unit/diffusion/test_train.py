@@ -16,6 +16,7 @@ from stages.diffusion.train import (
     measure_validation_loss,
     schedule_learning_rate,
     train,
+    use_average,
 )
 from tests.unit.diffusion.conftest import build_finetune_params
 
@@ -66,20 +67,56 @@ def test_four_accumulated_batches_of_one_equal_one_of_four(
         torch.testing.assert_close(weight, parts.weights[name], rtol=1e-4, atol=1e-5)
 
 
-def test_a_resumed_run_has_the_same_bytes(base: BaseParams, pairs: EncodedPairs) -> None:
-    straight = start(base)
+def test_the_average_is_of_the_weights_of_all_steps(base: BaseParams, pairs: EncodedPairs) -> None:
+    training = start(base, ema_decay=0.15)
+    expected = {name: weight.double() for name, weight in copy_weights(training.weights).items()}
+    for record in train(training, pairs):
+        # diffusers begins with low decays: 0, then 2 / 11 and up, until ema_decay is reached.
+        decay = 0.0 if record.step == 1 else 0.15
+        for name, weight in training.weights.items():
+            expected[name] = decay * expected[name] + (1 - decay) * weight.detach().double()
+    last = copy_weights(training.weights)
+    with use_average(training):
+        average = copy_weights(training.weights)
+    assert {weight.dtype for weight in average.values()} == {torch.float32}
+    for name, weight in training.weights.items():
+        torch.testing.assert_close(average[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+        assert not torch.equal(average[name], last[name])
+        assert torch.equal(weight, last[name])
+
+
+def test_the_validation_loss_is_of_the_average(base: BaseParams, pairs: EncodedPairs) -> None:
+    training = start(base, ema_decay=0.9, max_train_steps=3, lr_scheduler="constant")
+    list(train(training, pairs))
+    loss = measure_validation_loss(training, pairs)
+    with use_average(training):
+        average = copy_weights(training.weights)
+    plain = start(base)
+    assert measure_validation_loss(plain, pairs) != loss
+    with torch.no_grad():
+        for name, weight in plain.weights.items():
+            weight.copy_(average[name])
+    assert measure_validation_loss(plain, pairs) == loss
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_resumed_run_has_the_same_bytes(
+    base: BaseParams, pairs: EncodedPairs, ema_decay: float | None
+) -> None:
+    straight = start(base, ema_decay=ema_decay)
     history = History(list(train(straight, pairs)))
-    killed = start(base)
+    killed = start(base, ema_decay=ema_decay)
     first = History([record for _, record in zip(range(2), train(killed, pairs), strict=False)])
     first.validation.append((0, 0.1))
     checkpoint = {n: t.clone() for n, t in pack_checkpoint(killed, first).items()}
-    resumed = start(base)
+    resumed = start(base, ema_decay=ema_decay)
     second = unpack_checkpoint(resumed, checkpoint)
     assert second == first
     second.steps += train(resumed, pairs, second.next_step)
     assert [s[:4] for s in second.steps] == [s[:4] for s in history.steps]  # all but seconds
-    for name, weight in straight.weights.items():
-        assert torch.equal(weight, resumed.weights[name]), name
+    with use_average(straight), use_average(resumed):
+        for name, weight in straight.weights.items():
+            assert torch.equal(weight, resumed.weights[name]), name
 
 
 def test_bfloat16_freezes_in_bfloat16_and_trains_in_float32(
