@@ -132,6 +132,7 @@ def _build_environment() -> jinja2.Environment:
     environment.globals |= {
         "interval": notation.format_interval,
         "directions": words.DIRECTIONS,
+        "trained": words.TRAINED,
     }
     return environment
 

@@ -9,6 +9,13 @@ from stages.artifacts.notation import MISSING, format_number, format_signed
 
 EFFECT_SIZES = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (math.inf, "large"))
 """Upper bounds of |d| and their usual names: Cohen, Statistical Power Analysis, 1988, ch. 2."""
+TRAINED = {
+    "attn2": "the cross-attention",
+    "attn2_kv": "keys and values of the cross-attention",
+    "full": "the whole U-Net",
+    "lora": "low-rank adapters (LoRA)",
+}
+"""What each `finetune.method` trains."""
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "neither"}
 
 

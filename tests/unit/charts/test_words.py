@@ -1,9 +1,17 @@
 import math
+from typing import get_args
 
 import pytest
 
 from stages.artifacts.notation import MINUS, MISSING
-from stages.charts.words import choose_digits, join_units, word_effect_size, word_sensitivity
+from stages.charts.words import (
+    TRAINED,
+    choose_digits,
+    join_units,
+    word_effect_size,
+    word_sensitivity,
+)
+from stages.config.params import Method
 
 ROW = {"num_prompts": 50, "num_images": 200, "smallest_detectable_difference": 0.01312}
 
@@ -42,3 +50,7 @@ def test_decimals_follow_the_largest_number_of_a_row(values, expected):
 
 def test_numbers_stay_with_their_units():
     assert join_units("95 % of 3, p < 0.001") == "95\u202f% of 3, p\u00a0<\u00a00.001"
+
+
+def test_each_method_has_words_for_what_it_trains():
+    assert set(TRAINED) == set(get_args(Method))
