@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.utils import convert_state_dict_to_kohya
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.config.params import LoraParams
 from stages.diffusion.identity import check_fit
@@ -25,12 +25,15 @@ def add_lora(unet: UNet2DConditionModel, lora: LoraParams, seed: int) -> None:
     """Add adapters that change no output yet: A is random, B is zero (Hu et al. 2021, section 4.1).
 
     Raises:
-        ValueError: The U-Net has no module that ends in one of the targets.
+        ValueError: The name of no layer that can be adapted ends in one of the targets.
     """
-    names = [f".{name}" for name, _ in unet.named_modules()]
+    layers = [f".{n}" for n, m in unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for target in lora.targets:
-        if not any(name.endswith(f".{target}") for name in names):
-            raise ValueError(f"finetune.lora.targets: the base's U-Net has no module {target}")
+        if not any(name.endswith(f".{target}") for name in layers):
+            raise ValueError(
+                f"finetune.lora.targets: found {target}; should end the name of a linear layer or "
+                "a convolution of the base's U-Net"
+            )
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,

@@ -40,9 +40,10 @@ def test_the_start_depends_on_the_seed_alone_and_leaves_torchs_own(base: BasePar
     assert not torch.equal(starts[0][name], starts[2][name])
 
 
-def test_a_target_that_is_not_there_is_named(base: BaseParams) -> None:
-    lora = LORA.model_copy(update={"targets": ("to_q", "to_x")})
-    with pytest.raises(ValueError, match=r"finetune\.lora\.targets: .* no module to_x"):
+@pytest.mark.parametrize("target", ["to_x", "attn2", "norm1"])
+def test_a_target_that_cannot_be_adapted_is_named(base: BaseParams, target: str) -> None:
+    lora = LORA.model_copy(update={"targets": ("to_q", target)})
+    with pytest.raises(ValueError, match=rf"finetune\.lora\.targets: found {target}; should end"):
         add_lora(load_unet(base), lora, seed=0)
 
 
