@@ -1,6 +1,7 @@
 """Words for mistakes in params.yaml: a line each with the key, what was found, what is allowed."""
 
 import json
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -26,13 +27,24 @@ def explain(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]
             missing[error["loc"]] = f"{where}: missing"
         else:
             lines.append(f"{where}: found {show(error['input'])}; {_reword(error['msg'])}")
-    return lines + [line for loc, line in missing.items() if loc not in guessed]
+    lines += [line for loc, line in missing.items() if loc not in guessed]
+    return [show_line(line, limit=None) for line in lines]
 
 
 def show(value: object) -> str:
     """A value as it stands in the file, cut when it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # not JSON: a key that is a list, a cycle
+        text = reprlib.repr(value)
+    return show_line(text)
+
+
+def show_line(text: str, limit: int | None = MAX_SHOWN) -> str:
+    """A text on one line: blanks joined, what cannot be printed escaped, cut when it is long."""
+    text = " ".join(text.split())
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit and limit + 1])
+    return text if limit is None or len(text) <= limit else text[:limit] + "…"
 
 
 def enumerate_keys(keys: Iterable[object]) -> str:

@@ -19,7 +19,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.config.mistakes import enumerate_keys, explain, show, suggest
+from stages.config.mistakes import enumerate_keys, explain, show, show_line, suggest
 
 PARAMS = Path("params.yaml")
 
@@ -285,12 +285,18 @@ def load_params() -> Params:
     """
     if not PARAMS.exists():
         raise FileNotFoundError(f"no {PARAMS} in {Path.cwd()}; run from the project's root")
-    return parse_params(PARAMS.read_text(encoding="utf-8"))
+    return parse_params(PARAMS.read_bytes())
 
 
-def parse_params(text: str) -> Params:
-    """Check the text of a params.yaml; see `load_params`."""
-    values = _parse_yaml(text)
+def parse_params(text: str | bytes) -> Params:
+    """Check the text of a params.yaml, UTF-8 where it is bytes; see `load_params`."""
+    return check_params(_parse_yaml(text))
+
+
+def check_params(values: object) -> Params:
+    """Check what a params.yaml holds; see `load_params`."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{PARAMS}: found {show(values)}; should be sections of keys and values")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -299,15 +305,16 @@ def parse_params(text: str) -> Params:
         ) from None
 
 
-def _parse_yaml(text: str) -> dict[str, Any]:
+def _parse_yaml(text: str | bytes) -> object:
     try:
-        values = YAML(typ="safe", pure=True).load(text)  # 1.2: 5e-06 is a number
+        return YAML(typ="safe", pure=True).load(text)  # 1.2: 5e-06 is a number
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        problem = " ".join((error.problem or "not YAML").split())
-        raise ValueError(f"{PARAMS}, line {line}: {problem}") from None
-    except YAMLError as error:
-        raise ValueError(f"{PARAMS}: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{PARAMS}: found {show(values)}; should be sections of keys and values")
-    return values
+        raise ValueError(
+            f"{PARAMS}, line {line}: {show_line(error.problem or 'not YAML')}"
+        ) from None
+    except RecursionError:
+        raise ValueError(f"{PARAMS}: nested too deeply") from None
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # What is tagged or looks like a date, a number or a key, but is none, reaches us raw.
+        raise ValueError(f"{PARAMS}: not YAML ({show_line(str(error))})") from None
