@@ -5,9 +5,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No call home: the pipeline works offline, and the numbers should not depend on the network.
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test setup lint pool export bench tiny clean
+.PHONY: repro test setup lint pool export bench torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
+	python -m stages.mend
 	dvc repro
 
 test: setup lint  ## the default tests, a few minutes
@@ -34,6 +35,9 @@ export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned 
 
 bench: setup  ## measure speed and memory against the README's bars
 	python -m tests.bench
+
+torture: setup  ## kill the pipeline at random moments and compare the bytes (hours on two cores); KILLS=104 SEED=0
+	python -m tests.torture --kills $(or $(KILLS),104) --seed $(or $(SEED),0)
 
 tiny: setup  ## rebuild the tiny base and its scorer from nothing (80 minutes on two cores); PHOTOGRAPHS=cifar10.parquet
 	python -m stages.tiny $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))

@@ -7,7 +7,6 @@ the same bytes.
 """
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ from tqdm import tqdm
 from stages.artifacts.tables import write_json, write_table
 from stages.artifacts.tensors import (
     hash_inputs,
+    read_checkpoint,
     read_latents,
     read_prompt_embeds,
-    read_tensors,
     write_finetuned,
     write_tensors,
 )
 from stages.config import paths
 from stages.config.entry import run_stage
+from stages.config.interrupt import defer_interrupt
 from stages.config.params import Params, load_params
+from stages.config.scratch import hash_code, mark_finished
 from stages.diffusion.batches import EncodedPairs, check_pairs
 from stages.diffusion.components import (
     choose_device,
@@ -86,7 +87,7 @@ def main() -> None:
         write_weights(training, params, identity)
     write_log(history)
     write_json(summarise(training, history), paths.FINETUNE_METRICS)
-    shutil.rmtree(scratch, ignore_errors=True)
+    mark_finished(scratch)
 
 
 def read_encoded_pairs() -> tuple[EncodedPairs, EncodedPairs]:
@@ -112,6 +113,7 @@ def locate_scratch(params: Params, identity: dict[str, Any]) -> Path:
         "identity": identity,
         "base": params.chosen.model_dump(),
         "finetune": params.finetune.model_dump(),
+        "code": hash_code(),
     }
     return paths.SCRATCH / "finetune" / hash_inputs(values, paths.LATENTS, paths.PROMPT_EMBEDS)
 
@@ -122,23 +124,28 @@ def run_training(
     """Train to the last step, from the checkpoint if there is one."""
     params = training.params
     train_pairs, validation_pairs = pairs
-    if checkpoint.exists():
-        history = unpack_checkpoint(training, read_tensors(checkpoint, "finetune"))
+    if tensors := read_checkpoint(checkpoint):
+        history = unpack_checkpoint(training, tensors)
         logger.info("finetune: goes on after step %d", len(history.steps))
     else:
         history = History(validation=[(0, measure_validation_loss(training, validation_pairs))])
     steps = train(training, train_pairs, history.next_step)
-    with tqdm(total=params.max_train_steps, initial=len(history.steps), desc="finetune") as bar:
+    with (
+        tqdm(total=params.max_train_steps, initial=len(history.steps), desc="finetune") as bar,
+        defer_interrupt() as is_interrupted,
+    ):
         for record in steps:
             step, is_last = record.step, record.step == params.max_train_steps
             history.steps.append(record)
             if is_last or step % params.validation_steps == 0:
                 loss = measure_validation_loss(training, validation_pairs)
                 history.validation.append((step, loss))
-            if not is_last and step % params.checkpoint_steps == 0:
+            if is_last or step % params.checkpoint_steps == 0 or is_interrupted():
                 write_tensors(checkpoint, pack_checkpoint(training, history))
             bar.set_postfix(loss=f"{record.loss:.4f}", refresh=False)
             bar.update()
+            if is_interrupted():
+                raise KeyboardInterrupt(f"after step {step}; `dvc repro` goes on from there")
     return history
 
 

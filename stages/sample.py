@@ -5,7 +5,9 @@ Both variants start from the same noise. Finished batches wait in scratch/, so t
 killed goes on after them.
 """
 
+import hashlib
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,7 +22,9 @@ from stages.artifacts.tables import read_json, read_prompts, write_json, write_t
 from stages.artifacts.tensors import hash_inputs, read_finetuned
 from stages.config import paths
 from stages.config.entry import run_stage
+from stages.config.interrupt import defer_interrupt
 from stages.config.params import BaseParams, Params, load_params
+from stages.config.scratch import hash_code, mark_finished
 from stages.diffusion.components import (
     choose_device,
     choose_precision,
@@ -55,7 +59,8 @@ def main(variant: str = "") -> None:
     sampler, identity = build_sampler(variant, params, rows["prompt"].unique().tolist())
     values = {"variant": variant, "identity": identity, "rows": rows.to_dict("list")}
     values |= {"base": params.chosen.model_dump(), "sample": params.sample.model_dump()}
-    scratch = paths.SCRATCH / "sample" / hash_inputs(values)
+    values |= {"code": hash_code()}
+    scratch = paths.SCRATCH / f"sample@{variant}" / hash_inputs(values)
     is_finite = sample_batches(sampler, rows, params.sample.batch_size, scratch)
     write_table(rows.assign(is_finite=is_finite), scratch / "pictures" / "metadata.csv")
     publish(scratch, paths.SAMPLES / variant)
@@ -117,31 +122,58 @@ def sample_batches(
     sampler: Sampler, rows: pd.DataFrame, batch_size: int, scratch: Path
 ) -> list[bool]:
     """Sample what is not in `scratch` yet; whether each picture is finite, in order."""
+    batches = list(split_rows(rows, batch_size))
+    if num_done := sum(len(batch) for number, batch in batches if is_done(number, batch, scratch)):
+        logger.info("sample: goes on after %d pictures", num_done)
     is_finite = []
     with (
         tqdm(total=len(rows), desc="sample", unit="picture") as bar,
         build_workers(sampler.unet.device) as workers,
+        defer_interrupt() as is_interrupted,
     ):
-        batches = split_rows(rows, batch_size)
-        for flags in workers.map(lambda batch: sample_batch(sampler, batch, scratch), batches):
+        for flags in workers.map(lambda batch: sample_batch(sampler, *batch, scratch), batches):
             is_finite += flags
             bar.update(len(flags))
+            if is_interrupted():
+                workers.shutdown(cancel_futures=True)  # after the batches under way
+                raise KeyboardInterrupt("between two batches; `dvc repro` goes on from there")
     return is_finite
 
 
-def sample_batch(sampler: Sampler, batch: tuple[int, pd.DataFrame], scratch: Path) -> list[bool]:
+def sample_batch(sampler: Sampler, number: int, rows: pd.DataFrame, scratch: Path) -> list[bool]:
     """Write a batch's pictures unless they are there; whether each is finite.
 
     A batch is done or not as a whole, and always of the same pictures: rounding depends on it.
     """
-    number, rows = batch
-    done = scratch / f"batch_{number:05d}.json"
-    if not done.exists():
+    if not is_done(number, rows, scratch):
         pictures = sample_pictures(sampler, rows["prompt"].tolist(), rows["seed"].tolist())
         for image, name in zip(pictures.images, rows["file_name"], strict=True):
             write_png(Image.fromarray(image), scratch / "pictures" / name)
-        write_json({"is_finite": pictures.is_finite.tolist()}, done)
-    return read_json(done, "sample")["is_finite"]
+        values = {"is_finite": pictures.is_finite.tolist(), "digest": hash_pictures(rows, scratch)}
+        write_json(values, locate_record(number, scratch))
+    return read_json(locate_record(number, scratch), "sample")["is_finite"]
+
+
+def is_done(number: int, rows: pd.DataFrame, scratch: Path) -> bool:
+    """Whether a batch was written to its end, and its pictures are what they were then."""
+    try:
+        record = read_json(locate_record(number, scratch), "sample")
+        return record["digest"] == hash_pictures(rows, scratch)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def locate_record(number: int, scratch: Path) -> Path:
+    """What is noted of a batch after its last picture."""
+    return scratch / f"batch_{number:05d}.json"
+
+
+def hash_pictures(rows: pd.DataFrame, scratch: Path) -> str:
+    """The SHA-256 of a batch's pictures, one after the other."""
+    digest = hashlib.sha256()
+    for name in rows["file_name"]:
+        digest.update((scratch / "pictures" / name).read_bytes())
+    return digest.hexdigest()
 
 
 def split_rows(rows: pd.DataFrame, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -151,11 +183,21 @@ def split_rows(rows: pd.DataFrame, batch_size: int) -> Iterator[tuple[int, pd.Da
 
 
 def publish(scratch: Path, folder: Path) -> None:
-    """Move the finished pictures to where they belong, and remove the rest."""
+    """Put the finished pictures where they belong; they stay in scratch until DVC has saved them.
+
+    As links, they take no second place on the disk.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(scratch / "pictures", folder)
-    shutil.rmtree(scratch)
+    shutil.copytree(scratch / "pictures", folder, copy_function=link_or_copy)
+    mark_finished(scratch)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """A hard link, or a copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from stages.artifacts.atomic import replace_file
 from stages.artifacts.tables import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 UNET_NAME = "unet.safetensors"
 LORA_NAME = "pytorch_lora_weights.safetensors"  # which `pipe.load_lora_weights(folder)` looks for
@@ -144,6 +147,17 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         message = f"{path} is damaged ({error}); run `dvc repro -f {stage}`"
         raise ValueError(message) from None
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of unfinished work; None, with a warning if it is damaged, to start anew."""
+    if not path.exists():
+        return None
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        logger.warning("%s is damaged (%s); starting anew", path, error)
+        return None
 
 
 def hash_inputs(values: Mapping[str, Any], *files: Path) -> str:

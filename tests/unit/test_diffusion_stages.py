@@ -1,7 +1,11 @@
 """The stages encode, finetune and sample on a micro base: what they promise across files."""
 
+import logging
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -85,7 +89,6 @@ def test_a_checkpoint_holds_what_was_trained_and_no_more(project: Path) -> None:
     assert loss.columns.tolist() == ["step", "loss", "grad_norm", "learning_rate"]
     assert loss["step"].tolist() == [1, 2, 3, 4]
     assert pd.read_csv(paths.VALIDATION_LOSS)["step"].tolist() == [0, 2, 4]
-    assert not list(paths.SCRATCH.glob("finetune/*"))
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(
@@ -94,6 +97,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     finetune.main()
     expected = [path.read_bytes() for path in (WEIGHTS, paths.LOSS, paths.VALIDATION_LOSS)]
     shutil.rmtree(paths.FINETUNED)
+    shutil.rmtree(paths.SCRATCH)
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "train", kill_after(finetune.train, 3))
         with pytest.raises(KeyboardInterrupt):
@@ -151,6 +155,7 @@ def test_a_killed_training_of_lora_goes_on_to_the_same_bytes(
     edit_params(project, "finetune", method="lora")
     finetune.main()
     expected = read_folder(paths.FINETUNED)
+    shutil.rmtree(paths.SCRATCH)
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "train", kill_after(finetune.train, 3))
         with pytest.raises(KeyboardInterrupt):
@@ -158,6 +163,52 @@ def test_a_killed_training_of_lora_goes_on_to_the_same_bytes(
     finetune.main()
     assert read_folder(paths.FINETUNED) == expected
     assert sorted(expected) == ["config.json", "pytorch_lora_weights.safetensors"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "train", interrupt_after(finetune.train, 3))
+        with pytest.raises(KeyboardInterrupt, match="after step 3; `dvc repro` goes on"):
+            finetune.main()
+    taken = []
+    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    finetune.main()
+    assert taken == [4]
+
+
+def test_finished_work_outlives_a_kill_before_dvc_has_saved_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune.main()
+    sample.main("finetuned")
+    folders = (paths.FINETUNED, paths.SAMPLES / "finetuned")
+    expected = [read_folder(folder) for folder in folders]
+    for folder in folders:
+        shutil.rmtree(folder)  # as DVC does before it runs a stage again
+    taken, sampled = [], []
+    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    monkeypatch.setattr(sample, "sample_pictures", lambda *_: sampled.append(1))
+    finetune.main()
+    sample.main("finetuned")
+    assert taken == sampled == []
+    assert [read_folder(folder) for folder in folders] == expected
+
+
+def test_a_damaged_checkpoint_is_said_and_training_starts_anew(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    finetune.main()
+    expected = WEIGHTS.read_bytes()
+    (checkpoint,) = paths.SCRATCH.glob("finetune/*/checkpoint.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    taken = []
+    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    finetune.main()
+    assert f"{checkpoint} is damaged" in caplog.text
+    assert taken == [1, 2, 3, 4]
+    assert WEIGHTS.read_bytes() == expected
 
 
 def test_weights_that_cannot_move_are_an_error(project: Path) -> None:
@@ -218,6 +269,7 @@ def test_a_killed_sampling_keeps_finished_batches(
 ) -> None:
     sample.main("baseline")
     expected = read_folder(paths.SAMPLES / "baseline")
+    shutil.rmtree(paths.SCRATCH)
     sizes = []
     real = sample.sample_pictures
 
@@ -235,6 +287,43 @@ def test_a_killed_sampling_keeps_finished_batches(
     assert read_folder(paths.SAMPLES / "baseline") == expected
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"\x89PNG")])
+def test_a_batch_whose_picture_was_damaged_is_sampled_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    sample.main("baseline")
+    expected = read_folder(paths.SAMPLES / "baseline")
+    damage(next(paths.SCRATCH.glob("sample@baseline/*/pictures/cat-1_000.png")))
+    sizes = []
+    monkeypatch.setattr(sample, "sample_pictures", count_pictures(sample.sample_pictures, sizes))
+    sample.main("baseline")
+    assert sizes == [2]
+    assert read_folder(paths.SAMPLES / "baseline") == expected
+
+
+def test_ctrl_c_keeps_the_batches_under_way(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    real, interrupts = sample.sample_pictures, []
+
+    def interrupt(*args: object) -> object:
+        if not interrupts:
+            interrupts.append(os.kill(os.getpid(), signal.SIGINT))
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sample, "sample_pictures", interrupt)
+        patch.setattr(sample, "build_workers", lambda _: ThreadPoolExecutor(1))
+        with pytest.raises(KeyboardInterrupt, match="goes on from there"):
+            sample.main("baseline")
+    sizes = []
+    monkeypatch.setattr(sample, "sample_pictures", count_pictures(real, sizes))
+    sample.main("baseline")
+    assert f"sample: goes on after {4 - sum(sizes)} pictures" in caplog.text
+    assert sum(sizes) < 4
+
+
 def test_an_unknown_variant_is_refused(project: Path) -> None:
     with pytest.raises(ValueError, match="found variant 'base'; should be baseline or finetuned"):
         sample.main("base")
@@ -248,6 +337,24 @@ def kill_after(train: object, num_steps: int) -> object:
             yield step
 
     return killed
+
+
+def interrupt_after(train: object, num_steps: int) -> object:
+    def interrupted(*args: object) -> Iterator[object]:
+        for taken, step in enumerate(train(*args), start=1):
+            if taken == num_steps:
+                signal.raise_signal(signal.SIGINT)
+            yield step
+
+    return interrupted
+
+
+def count_pictures(sample_pictures: object, sizes: list[int]) -> object:
+    def counted(sampler: object, prompts: list[str], seeds: list[int]) -> object:
+        sizes.append(len(prompts))
+        return sample_pictures(sampler, prompts, seeds)
+
+    return counted
 
 
 def record_steps(train: object, taken: list[int]) -> object:

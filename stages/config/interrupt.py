@@ -1,0 +1,35 @@
+"""Ctrl-C at a moment of our choice: between two steps, when what is done can be saved."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what a batch system sends some time before it kills."""
+
+
+@contextmanager
+def defer_interrupt() -> Iterator[Callable[[], bool]]:
+    """Hold back the first interrupt, a second one acts at once; gives: has there been one?
+
+    Signals belong to the main thread; in another one nothing is held back.
+    """
+    seen: list[int] = []
+    before = {name: signal.getsignal(name) for name in SIGNALS}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        seen.append(number)
+        restore()
+
+    def restore() -> None:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    for name in SIGNALS:
+        signal.signal(name, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        restore()

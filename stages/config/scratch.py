@@ -1,0 +1,42 @@
+"""scratch/STAGE/HASH/: unfinished work, so that a run that was killed goes on where it was.
+
+HASH stands for all that the work depends on, the code included: other params or inputs find
+another, empty folder. What is finished stays until another stage starts: only then has DVC saved
+what it became, and a kill before that would cost all of it.
+"""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from stages.config import paths
+
+MARK = "finished"
+
+
+def hash_code() -> str:
+    """The SHA-256 of all modules of ours that are loaded: the code of the stage that asks."""
+    files = {
+        Path(file)
+        for name, module in sys.modules.items()
+        if name == "__main__" or name.startswith("stages.")
+        if (file := getattr(module, "__file__", None))
+    }
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def mark_finished(folder: Path) -> None:
+    """Say that the work in `folder` has become the stage's outputs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
+def remove_finished(stage: str) -> None:
+    """Remove what other stages than `stage` have finished: DVC has saved their outputs by now."""
+    for mark in paths.SCRATCH.glob(f"*/*/{MARK}"):
+        if mark.parent.parent.name != stage:
+            shutil.rmtree(mark.parent, ignore_errors=True)

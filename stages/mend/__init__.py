@@ -1,0 +1,1 @@
+"""Mends the files in which DVC keeps its own state, after a kill cut one off."""

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from stages.mend.__main__ import mend
+
+LOCK = Path("dvc.lock").read_text(encoding="utf-8")
+RWLOCK = '{"write": {}, "read": {"/x": [{"pid": 1, "cmd": "dvc repro"}]}}'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    (tmp_path / ".dvc/tmp/rwlock").write_text(RWLOCK)
+    return tmp_path
+
+
+def test_whole_files_are_left_alone(folder):
+    assert mend(folder) == []
+    assert (folder / "dvc.lock").read_text() == LOCK
+    assert (folder / ".dvc/tmp/rwlock").read_text() == RWLOCK
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", ".dvc/tmp/rwlock"])
+def test_a_file_cut_off_is_removed(folder, name):
+    file = folder / name
+    text = file.read_text()
+    for end in (0, text.index(":") + 2, text.rindex(":")):
+        file.write_text(text[:end])
+        assert mend(folder) == [Path(name)]
+        assert not file.exists()
+
+
+def test_files_that_are_not_there_are_no_mistake(tmp_path):
+    assert mend(tmp_path) == []
