@@ -7,12 +7,14 @@ and non-finite pictures are scored and counted like all others, never dropped.
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from stages.analysis.summary import summarise_scores, summarise_sets
 from stages.artifacts.captions import fill_template
@@ -119,13 +121,25 @@ def score_images(
 def read_batch(variant: str, samples: pd.DataFrame, scorer: Scorer, context: Context) -> Batch:
     """Decode and embed B pictures."""
     files = [paths.SAMPLES / variant / name for name in samples["file_name"]]
-    images = [decode_image(file.read_bytes(), str(file)) for file in files]
+    images = [read_picture(file) for file in files]
     return Batch(
         samples=samples,
         images=images,
         image_embeds=embed_images(scorer, images),
         text_embeds=torch.stack([context.text_embeds[prompt] for prompt in samples["prompt"]]),
     )
+
+
+def read_picture(file: Path) -> Image:
+    """Decode a sampled picture.
+
+    Raises:
+        ValueError: It is not whole.
+    """
+    try:
+        return decode_image(file.read_bytes(), str(file))
+    except ValueError as error:
+        raise ValueError(f"{error}; run `dvc checkout --force {file.parent}`") from None
 
 
 def check_pictures(variant: str, samples: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """Files appear whole or not at all: written beside their place, then moved to it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,11 +8,27 @@ from pathlib import Path
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it becomes `path` if all goes well, and is removed if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a path to write to; it becomes `path` if all goes well, and is removed if not.
+
+    Raises:
+        OSError: The disk is full, the folder read-only, or the like; names `path`.
+    """
     partial = path.with_name(f"{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        _flush(partial)
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # A write that fails does not say of which file.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold the bytes before the name: a power cut must not leave an empty file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,8 +1,10 @@
 """safetensors in and out: encoded pairs, fine-tuned weights, checkpoints."""
 
+import errno
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,7 +132,11 @@ def write_tensors(
     """Write tensors by name, whole or not at all."""
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replace_file(path) as partial:
-        save_file(contiguous, partial, metadata)
+        try:
+            save_file(contiguous, partial, metadata)
+        except SafetensorError as error:
+            found = re.search(r"\(os error (\d+)\)", str(error))
+            raise OSError(int(found[1]) if found else errno.EIO, str(error)) from error
 
 
 def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ What a user can cause (ValueError, OSError, FloatingPointError) ends in `error: 
 1, Ctrl-C in a line of its own and 130. Anything else is a bug of ours and keeps its traceback.
 """
 
+import errno
 import logging
 import os
 import signal
@@ -13,9 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.config.memory import keep_freed_memory
-from stages.config.scratch import remove_finished
+from stages.config.scratch import hold_stage, remove_finished
 
 logger = logging.getLogger(__name__)
+
+_FREE_SPACE = "free some space, then `dvc repro` goes on"
+_ALLOW_WRITING = "allow writing there, then `dvc repro` goes on"
+REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: "raise the limit of file sizes (`ulimit -f`), then `dvc repro` goes on",
+    errno.EACCES: _ALLOW_WRITING,
+    errno.EPERM: _ALLOW_WRITING,
+    errno.EROFS: _ALLOW_WRITING,
+}
+"""How to mend what the system refuses."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -33,16 +46,28 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
     start = time.perf_counter()
     try:
         if stage := os.environ.get("DVC_STAGE"):  # set by `dvc repro`
-            remove_finished(stage)
-        main(*args)
+            with hold_stage(stage):
+                remove_finished(stage)
+                main(*args)
+        else:
+            main(*args)
     except (ValueError, OSError, FloatingPointError) as error:
-        for line in (str(error) or type(error).__name__).splitlines():
+        for line in word_failure(error).splitlines():
             logger.error("error: %s", line)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
         logger.error("%s", " ".join([f"{name}: interrupted", *map(str, interrupt.args)]))
         sys.exit(INTERRUPTED)
     logger.info("%s: %.1f s", name, time.perf_counter() - start)
+
+
+def word_failure(error: Exception) -> str:
+    """What went wrong, and how to mend it where the system alone knows only the first."""
+    text = str(error) or type(error).__name__
+    if not isinstance(error, OSError) or error.errno not in REMEDIES:
+        return text
+    text = f"{error.filename}: {error.strerror}" if error.filename else text
+    return f"{text}; {REMEDIES[error.errno]}"
 
 
 def _set_up_logging() -> None:

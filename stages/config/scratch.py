@@ -8,7 +8,11 @@ what it became, and a kill before that would cost all of it.
 import hashlib
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from stages.config import paths
 
@@ -27,6 +31,28 @@ def hash_code() -> str:
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def hold_stage(stage: str) -> Iterator[None]:
+    """Keep a second process of the same stage out of this folder; a process that dies lets go.
+
+    DVC refuses a second `dvc repro` itself, but a `dvc repro` that was killed can leave its stage
+    running.
+
+    Raises:
+        ValueError: Another process runs this stage here.
+    """
+    lock = FileLock(paths.SCRATCH / f"{stage}.lock", timeout=0)
+    paths.SCRATCH.mkdir(exist_ok=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"{stage} is already running in this folder; wait for it, or end its process"
+        ) from None
+    with lock:
+        yield
 
 
 def mark_finished(folder: Path) -> None:

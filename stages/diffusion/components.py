@@ -136,7 +136,10 @@ def _explain_failure(base: BaseParams, part: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if _is_local(base.model):
-            remedy = "check bases.*.model in params.yaml, or get the folder with `dvc pull`"
+            remedy = (
+                "check bases.*.model in params.yaml, or get the folder again (the shipped one: "
+                "`git checkout models`)"
+            )
             where = "is incomplete or damaged" if Path(base.model).is_dir() else "does not exist"
             found = f"the folder {base.model} {where}: its {part} can't be loaded"
         else:

@@ -133,6 +133,18 @@ def test_a_missing_package_stops_before_anything_is_scored(scored, monkeypatch):
     assert (scored / paths.SCORES / "baseline.csv").read_bytes() == before
 
 
+def test_a_truncated_picture_is_named_with_what_brings_it_back(scored, monkeypatch):
+    monkeypatch.chdir(scored)
+    before = (paths.SCORES / "baseline.csv").read_bytes()
+    picture = SAMPLES / "dog-2-1.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match=rf"^{picture}: not a whole .*; run `dvc checkout --force"):
+        score.main("baseline")
+    picture.write_bytes(whole)
+    assert (paths.SCORES / "baseline.csv").read_bytes() == before
+
+
 def test_a_reference_of_another_scorer_is_refused(scored):
     path = scored / paths.REFERENCE
     good = path.read_bytes()

@@ -1,3 +1,4 @@
+import errno
 import logging
 
 import pytest
@@ -24,6 +25,26 @@ def test_a_users_mistake_is_an_error_line_and_exit_code_1(kind, caplog):
     assert caught.value.code == 1
     assert caplog.messages == ["error: first", "error: second"]
     assert all(record.exc_info is None for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "data/x"),
+            "error: data/x: No space left on device; free some space, then `dvc repro` goes on",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "data/x"),
+            "error: data/x: Permission denied; allow writing there, then `dvc repro` goes on",
+        ),
+        (FileNotFoundError("no file data/x"), "error: no file data/x"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_a_remedy(error, line, caplog):
+    with pytest.raises(SystemExit):
+        run_stage(fail(error))
+    assert caplog.messages == [line]
 
 
 def test_an_interrupt_exits_with_130(caplog):

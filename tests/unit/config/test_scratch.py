@@ -1,9 +1,15 @@
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from stages.config import paths
-from stages.config.scratch import hash_code, mark_finished, remove_finished
+from stages.config.scratch import hash_code, hold_stage, mark_finished, remove_finished
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +26,31 @@ def test_finished_work_stays_until_another_stage_starts():
     remove_finished("sample@finetuned")
     assert not done.exists()
     assert open_.exists()
+
+
+def test_a_second_process_of_a_stage_is_refused_until_the_first_has_ended():
+    code = "from stages.config.scratch import hold_stage\nwith hold_stage('encode'): input()"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code + "\n"], env=env, stdin=subprocess.PIPE
+    ) as other:
+        wait_for(paths.SCRATCH / "encode.lock")
+        with pytest.raises(ValueError, match="encode is already running in this folder"):
+            hold_and_leave("encode")
+        hold_and_leave("finetune")
+        other.kill()
+    hold_and_leave("encode")
+
+
+def hold_and_leave(stage):
+    with hold_stage(stage):
+        pass
+
+
+def wait_for(file):
+    while not file.exists():
+        time.sleep(0.01)
+    time.sleep(0.2)  # between the file and the lock on it
 
 
 def test_the_code_is_that_of_our_loaded_modules(tmp_path, monkeypatch):
