@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def defer_interrupt() -> Iterator[Callable[[], bool]]:
     """Hold back the first interrupt, a second one acts at once; gives: has there been one?
 
-    Signals belong to the main thread; in another one nothing is held back.
+    For the main thread alone: Python lets no other one set what a signal does.
     """
     seen: list[int] = []
     before = {name: signal.getsignal(name) for name in SIGNALS}
