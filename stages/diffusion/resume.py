@@ -48,13 +48,14 @@ def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
 @torch.no_grad()
 def unpack_checkpoint(training: Training, tensors: dict[str, Tensor]) -> History:
     """Put a packed state back into `training` and return the log."""
-    device = training.accelerator.device
     for name, weight in training.weights.items():
         weight.copy_(tensors[f"weight/{name}"])
         training.optimizer.state[weight] = {
             "step": tensors[f"step/{name}"].clone(),  # AdamW keeps it on the CPU
-            "exp_avg": tensors[f"exp_avg/{name}"].to(device, copy=True),
-            "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(device, copy=True),
+            # In the weight's own memory format, channels last for a convolution: fused AdamW pairs
+            # values by their place in memory.
+            "exp_avg": torch.empty_like(weight).copy_(tensors[f"exp_avg/{name}"]),
+            "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"exp_avg_sq/{name}"]),
         }
     if training.ema is not None:
         for name, average in zip(training.weights, training.ema.shadow_params, strict=True):

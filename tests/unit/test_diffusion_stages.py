@@ -149,10 +149,13 @@ def test_the_average_is_what_is_kept(project: Path) -> None:
     assert all(not torch.equal(last[name], weight) for name, weight in load_file(WEIGHTS).items())
 
 
-def test_a_killed_training_of_lora_goes_on_to_the_same_bytes(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "file"), [("full", WEIGHTS.name), ("lora", "pytorch_lora_weights.safetensors")]
+)
+def test_a_killed_training_of_other_methods_goes_on_to_the_same_bytes(
+    project: Path, monkeypatch: pytest.MonkeyPatch, method: str, file: str
 ) -> None:
-    edit_params(project, "finetune", method="lora")
+    edit_params(project, "finetune", method=method)
     finetune.main()
     expected = read_folder(paths.FINETUNED)
     shutil.rmtree(paths.SCRATCH)
@@ -162,7 +165,7 @@ def test_a_killed_training_of_lora_goes_on_to_the_same_bytes(
             finetune.main()
     finetune.main()
     assert read_folder(paths.FINETUNED) == expected
-    assert sorted(expected) == ["config.json", "pytorch_lora_weights.safetensors"]
+    assert sorted(expected) == ["config.json", file]
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(
