@@ -1,18 +1,24 @@
-"""Fine-tune the base's U-Net on the encoded pairs, by the method of `finetune.method`.
+"""Fine-tune the base by the method of `finetune.method`, on the encoded pairs or on one thing.
 
-Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; writes
-models/finetuned/ (only the trained weights), metrics/finetune.json, plots/loss.csv and
+Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; for
+textual_inversion and dreambooth data/instance.* and the rest of the base instead of the pairs.
+Writes models/finetuned/ (only the trained weights), metrics/finetune.json, plots/loss.csv and
 plots/validation_loss.csv. Checkpoints wait in scratch/, so that a run that was killed goes on to
 the same bytes.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from diffusers import UNet2DConditionModel
 from tqdm import tqdm
 
+from stages.artifacts.images import decode_image
+from stages.artifacts.instance import read_instance_pictures, read_instance_words
 from stages.artifacts.tables import write_json, write_table
 from stages.artifacts.tensors import (
     hash_inputs,
@@ -36,6 +42,12 @@ from stages.diffusion.components import (
     measure_peak_memory,
 )
 from stages.diffusion.identity import fingerprint_weights
+from stages.diffusion.lesson import (
+    InstancePictures,
+    Lesson,
+    prepare_dreambooth,
+    prepare_inversion,
+)
 from stages.diffusion.lora import describe_lora
 from stages.diffusion.methods import (
     check_movement,
@@ -61,33 +73,52 @@ LOSS_WINDOW = 50
 def main() -> None:
     """Train, and write the trained weights with their log."""
     params = load_params()
-    pairs = read_encoded_pairs()
     unet = load_unet(params.chosen)
     identity = {
         "model": params.chosen.model,
         "revision": params.chosen.revision,
         "fingerprint": fingerprint_weights(unet),
     }
-    check_pairs(unet, pairs[0])
-    weights = choose_weights(unet, params.finetune)
-    before = copy_weights(weights)
+    scratch = locate_scratch(params, identity)
+    lesson = read_lesson(params, unet, scratch)
+    check_pairs(unet, lesson.pairs)
+    before = copy_weights(lesson.weights)
     training = build_training(
         unet,
-        weights,
+        lesson.weights,
         load_noise_scheduler(params.chosen),
         params.finetune,
         params.learning_rate,
         choose_precision(params.chosen, choose_device()),
     )
-    scratch = locate_scratch(params, identity)
+    training = replace(training, captions=lesson.captions, prior=lesson.prior)
+    pairs = (lesson.pairs, lesson.validation_pairs)
     history = run_training(training, pairs, scratch / "checkpoint.safetensors")
     with use_average(training):
         if any(step.learning_rate > 0 for step in history.steps):
-            check_movement(before, copy_weights(weights))
-        write_weights(training, params, identity)
+            check_movement(before, copy_weights(lesson.weights))
+        write_weights(training, params, identity | (lesson.identity or {}))
     write_log(history)
     write_json(summarise(training, history), paths.FINETUNE_METRICS)
     mark_finished(scratch)
+
+
+def read_lesson(params: Params, unet: UNet2DConditionModel, scratch: Path) -> Lesson:
+    """What the method trains, and on what."""
+    if not params.finetune.learns_instance:
+        return Lesson(choose_weights(unet, params.finetune), *read_encoded_pairs())
+    table = read_instance_pictures(paths.INSTANCE)
+    words = read_instance_words(paths.INSTANCE_WORDS)
+    named = zip(table["image"], table["source_id"], strict=True)
+    pictures = InstancePictures(
+        images=np.stack([np.asarray(decode_image(*row)) for row in named]),
+        captions=table["caption"].tolist(),
+        is_train=(table["split"] == "train").tolist(),
+    )
+    base, finetune = params.chosen, params.finetune
+    if finetune.method == "textual_inversion":
+        return prepare_inversion(base, finetune, pictures, words)
+    return prepare_dreambooth(base, finetune, unet, pictures, words, scratch)
 
 
 def read_encoded_pairs() -> tuple[EncodedPairs, EncodedPairs]:
@@ -115,7 +146,10 @@ def locate_scratch(params: Params, identity: dict[str, Any]) -> Path:
         "finetune": params.finetune.model_dump(),
         "code": hash_code(),
     }
-    return paths.SCRATCH / "finetune" / hash_inputs(values, paths.LATENTS, paths.PROMPT_EMBEDS)
+    files = (paths.LATENTS, paths.PROMPT_EMBEDS)
+    if params.finetune.learns_instance:
+        files = (paths.INSTANCE, paths.INSTANCE_WORDS)
+    return paths.SCRATCH / "finetune" / hash_inputs(values, *files)
 
 
 def run_training(

@@ -13,7 +13,13 @@ from tqdm import tqdm
 from stages.artifacts.atomic import replace_file
 from stages.config import paths
 from stages.config.entry import run_stage
-from stages.config.params import BaseParams, FinetuneParams, PrepareParams, load_params
+from stages.config.params import (
+    BaseParams,
+    FinetuneParams,
+    InstanceParams,
+    PrepareParams,
+    load_params,
+)
 from stages.diffusion.components import (
     choose_device,
     load_scheduler_config,
@@ -21,10 +27,12 @@ from stages.diffusion.components import (
     load_unet,
     load_vae,
 )
+from stages.diffusion.inversion import find_initializer
 from stages.diffusion.methods import choose_weights
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import load_scorer
 from stages.sources.choosing import choose_pictures
+from stages.sources.instance import choose_instance, open_instance
 from stages.sources.opening import open_source
 
 logger = logging.getLogger(__name__)
@@ -35,6 +43,9 @@ def main() -> None:
     params = load_params()
     open_pictures(params.chosen, params.prepare)
     open_models(params.chosen, params.finetune, params.score.extra_metrics)
+    if params.finetune.learns_instance:
+        open_instance_pictures(params.instance)
+        check_words(params.chosen, params.finetune, params.instance)
     with replace_file(paths.PREFLIGHT) as partial:
         partial.write_text("pictures, base and scorer can be read\n", encoding="utf-8")
 
@@ -61,10 +72,28 @@ def open_models(base: BaseParams, finetune: FinetuneParams, extra_metrics: Seque
     logger.info("preflight: base %s, scorer %s", base.model, base.scorer)
     load_scheduler_config(base)
     load_text_encoder(base, device)
-    choose_weights(load_unet(base), finetune)
+    unet = load_unet(base)
+    if finetune.method != "textual_inversion":  # which trains none of it
+        choose_weights(unet, finetune)
     load_vae(base, device)
     scorer = load_scorer(base.scorer, base.scorer_pretrained)
     load_extra_metrics(extra_metrics, scorer.device)
+
+
+def open_instance_pictures(instance: InstanceParams) -> None:
+    """Decode each picture of the one thing."""
+    source = open_instance(instance)
+    choice = choose_instance(source, instance)
+    for index in (*choice.train, *choice.validation):
+        source.load_image(index)
+
+
+def check_words(base: BaseParams, finetune: FinetuneParams, instance: InstanceParams) -> None:
+    """Refuse a new word that is not new, or that would start as several tokens."""
+    if finetune.method == "textual_inversion":
+        tokenizer, _ = load_text_encoder(base, choose_device())
+        num_vectors = finetune.textual_inversion.num_vectors
+        find_initializer(tokenizer, instance.placeholder, instance.initializer, num_vectors)
 
 
 if __name__ == "__main__":

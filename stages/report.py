@@ -15,12 +15,14 @@ from stages.analysis.collapse import word_collapse
 from stages.analysis.verdict import word_headline, word_verdict
 from stages.artifacts.atomic import replace_file
 from stages.artifacts.images import write_png
+from stages.artifacts.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
 from stages.artifacts.results import read_results
 from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json, read_pairs
 from stages.charts.build import Inputs, build_page
 from stages.charts.grids import Colours, draw_grid
 from stages.charts.page import About, Page, render_page
 from stages.charts.style import BASELINE, FINETUNED
+from stages.charts.thing import Thing
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import Params, load_params
@@ -65,6 +67,26 @@ def read_inputs() -> Inputs:
         finetune=read_json(paths.FINETUNE_METRICS, "finetune"),
         loss=read_csv(paths.LOSS, LOSS_SCHEMA, "finetune"),
         validation_loss=read_csv(paths.VALIDATION_LOSS, VALIDATION_LOSS_SCHEMA, "finetune"),
+        thing=read_thing(),
+    )
+
+
+def read_thing() -> Thing | None:
+    """What `resemblance` found of the one thing that was taught; None where none was."""
+    metrics = read_json(paths.INSTANCE_METRICS, "resemblance")
+    if not metrics:
+        return None
+    pairs = read_csv(paths.RESEMBLANCE, RESEMBLANCE_SCHEMA, "resemblance")
+    taught = read_instance_pictures(paths.INSTANCE)
+    return Thing(
+        metrics=metrics,
+        pairs=pairs,
+        taught=taught[taught["split"] == "train"]["image"].tolist(),
+        files={
+            f"{variant}/{name}": (paths.INSTANCE_SAMPLES / variant / name).read_bytes()
+            for variant in paths.VARIANTS
+            for name in pairs["file_name"]
+        },
     )
 
 

@@ -17,6 +17,7 @@ STAGES = (
     "check",
     "preflight",
     "prepare",
+    "instance",
     "reference",
     "encode",
     "finetune",
@@ -25,6 +26,7 @@ STAGES = (
     "score@baseline",
     "score@finetuned",
     "compare",
+    "resemblance",
     "report",
 )
 MICRO = {

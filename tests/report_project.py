@@ -18,6 +18,7 @@ from PIL import Image, ImageFilter
 from stages import report
 from stages.config.params import load_params
 from stages.drawing.pictures import draw_picture
+from stages.drawing.teapot import draw_teapot_picture
 
 ROOT = Path(__file__).parents[1]
 METRICS = {
@@ -50,6 +51,7 @@ def write_results(
     side_px: int = 64,
     prompts: pd.DataFrame | None = None,
     num_bad: int = 0,
+    has_thing: bool = False,
 ) -> None:
     """Write params.yaml and every file that `stages.report` reads into an empty folder.
 
@@ -60,6 +62,7 @@ def write_results(
         side_px: Their side.
         prompts: prompt_id, set, class, prompt; None for those of params.yaml.
         num_bad: So many fine-tuned pictures are black, the next one a duplicate.
+        has_thing: The method taught a single thing.
     """
     rng = np.random.default_rng(0)
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
@@ -75,6 +78,7 @@ def write_results(
         write_variant(folder, variant, scores, side_px)
     write_training(folder, rng)
     write_comparison(folder / "plots", baseline, finetuned, rng)
+    write_thing(folder, num_pictures=2 if has_thing else 0)
 
 
 def write_report(folder: Path) -> str:
@@ -366,6 +370,35 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def write_thing(folder: Path, num_pictures: int) -> None:
+    """What `resemblance` writes of so many pictures of a teapot; empty for none."""
+    files = [f"instance-{number}_000.png" for number in range(num_pictures)]
+    buffer = io.BytesIO()
+    draw_teapot_picture(0).save(buffer, format="PNG")
+    rows = [(buffer.getvalue(), "a <teapot>", "train", f"drawn/{name}") for name in files]
+    table = pd.DataFrame(rows, columns=["image", "caption", "split", "source_id"])
+    table.to_parquet(folder / "data/instance.parquet")
+    pairs = pd.DataFrame({"file_name": files, "prompt_id": files}).assign(
+        baseline_prompt="a coffee mug",
+        finetuned_prompt="a <teapot>",
+        index=0,
+        seed=1,
+        baseline=0.5,
+        finetuned=0.8125,
+    )
+    for variant in ("baseline", "finetuned"):
+        samples = folder / "data/instance_samples" / variant
+        samples.mkdir(parents=True)
+        for number, name in enumerate(files):
+            draw_teapot_picture(number).save(samples / name)
+    pairs.to_csv(folder / "data/instance_samples/scores.csv", index=False)
+    names = ("baseline", "finetuned", "difference", "ci_low", "ci_high", "p_value", "real")
+    values = (0.5, 0.8125, 0.3125, 0.25, 0.375, 0.0078, 0.9375)
+    metrics = {f"instance_similarity_{n}": v for n, v in zip(names, values, strict=True)}
+    counts = {"num_instance_prompts": num_pictures, "num_instance_images": num_pictures}
+    write_json(metrics | counts if files else {}, folder / "metrics/instance.json")
+
+
 def write_json(values: dict, path: Path) -> None:
     """Write JSON, its folder too."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -375,5 +408,11 @@ def write_json(values: dict, path: Path) -> None:
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True)
-    write_results(target, num_class=6, num_marketing=30, num_bad=int("--bad" in sys.argv) * 7)
+    write_results(
+        target,
+        num_class=6,
+        num_marketing=30,
+        num_bad=int("--bad" in sys.argv) * 7,
+        has_thing="--thing" in sys.argv,
+    )
     write_report(target)

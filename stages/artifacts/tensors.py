@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 UNET_NAME = "unet.safetensors"
 LORA_NAME = "pytorch_lora_weights.safetensors"  # which `pipe.load_lora_weights(folder)` looks for
+WORD_NAME = "learned_embeds.safetensors"  # which `pipe.load_textual_inversion(folder)` looks for
 CONFIG_NAME = "config.json"
 
 
@@ -176,7 +177,8 @@ def hash_inputs(values: Mapping[str, Any], *files: Path) -> str:
 
 
 def _name_weights(config: Mapping[str, Any]) -> str:
-    return LORA_NAME if config["method"] == "lora" else UNET_NAME
+    names = {"lora": LORA_NAME, "textual_inversion": WORD_NAME}
+    return names.get(config["method"], UNET_NAME)
 
 
 def _read_named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:

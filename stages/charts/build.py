@@ -13,6 +13,7 @@ from stages.charts.drilldown import describe_pictures, group_pictures, list_pict
 from stages.charts.embedded import embed_pictures
 from stages.charts.overview import draw_charts
 from stages.charts.page import About, Page
+from stages.charts.thing import Thing, name_thing_pictures, show_thing
 
 NUM_TRAINING_PAIRS = 20
 
@@ -22,6 +23,7 @@ class Inputs(NamedTuple):
 
     `scores`, `counts` and `files` have an entry for each variant; `files` are the pictures by file
     name. `pairs` are those trained on: image, caption, class. All pictures are still encoded.
+    `thing` is None unless the method teaches a single one.
     """
 
     results: Results
@@ -33,6 +35,7 @@ class Inputs(NamedTuple):
     finetune: Mapping[str, Any]
     loss: pd.DataFrame
     validation_loss: pd.DataFrame
+    thing: Thing | None
 
 
 def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
@@ -72,6 +75,7 @@ def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
         ),
         counts=inputs.counts,
         finetune=inputs.finetune,
+        thing=show_thing(inputs.thing),
     )
 
 
@@ -87,4 +91,4 @@ def _name_pictures(inputs: Inputs, training_rows: set[int]) -> dict[str, bytes]:
         f"train/{row}": encode_png(decode_image(images[row], f"training picture {row}"))
         for row in sorted(training_rows)
     }
-    return sampled | trained
+    return sampled | trained | name_thing_pictures(inputs.thing)

@@ -21,6 +21,7 @@ from stages.charts import words
 from stages.charts.blocks import Block
 from stages.charts.evidence import Collapse, Correlations, Disagreement, Rows
 from stages.charts.style import BASELINE, FINETUNED
+from stages.charts.thing import Shown
 
 SHORT_PROMPT = 80
 """Characters of a prompt where it only says which picture is meant."""
@@ -44,7 +45,8 @@ class About(NamedTuple):
 class Page:
     """All that the page says; rows are those of the tables that `compare` writes.
 
-    Pictures are named "baseline/FILE", "finetuned/FILE" and "train/ROW", keys of `pictures`.
+    Pictures are named "baseline/FILE", "finetuned/FILE" and "train/ROW", and those of a thing
+    that was taught "thing/NUMBER" and "thing/VARIANT/FILE": keys of `pictures`.
     """
 
     about: About
@@ -67,6 +69,7 @@ class Page:
     charts: Mapping[str, go.Figure]
     counts: Mapping[str, Mapping[str, Any]]
     finetune: Mapping[str, Any]
+    thing: Shown | None
 
 
 def render_page(page: Page) -> str:

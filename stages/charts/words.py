@@ -14,6 +14,8 @@ TRAINED = {
     "attn2_kv": "keys and values of the cross-attention",
     "full": "the whole U-Net",
     "lora": "low-rank adapters (LoRA)",
+    "textual_inversion": "a new word (textual inversion)",
+    "dreambooth": "the whole U-Net on one thing (DreamBooth)",
 }
 """What each `finetune.method` trains."""
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "neither"}

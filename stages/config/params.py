@@ -42,11 +42,25 @@ def _check_template(value: str) -> str:
     return value
 
 
+def _check_word(value: str) -> str:
+    if len(value.split()) != 1 or value != value.lower():
+        raise ValueError("should be one word in lower case, such as <thing>")
+    return value
+
+
 def _check_distinct(values: list[Any]) -> list[Any]:
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
         raise ValueError(f"should name each once, but {show(repeated[0])} is there twice")
     return values
+
+
+def _check_source_root(root: str | None, source: str | None) -> str | None:
+    if source == "drawn" and root is not None:
+        raise ValueError("should be null: source drawn reads no files")
+    if source not in (None, "drawn") and root is None:
+        raise ValueError(f"should be a path: source {source} reads files")
+    return root
 
 
 Int = Annotated[int, BeforeValidator(_refuse_bool)]
@@ -56,11 +70,14 @@ Seed = Annotated[Int, Field(ge=0, le=2**32 - 1)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 Decay = Annotated[Float, Field(ge=0, lt=1)]
 Text = Annotated[str, AfterValidator(_check_text)]
+Word = Annotated[Text, AfterValidator(_check_word)]
 Template = Annotated[Text, AfterValidator(_check_template)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 Templates = Annotated[tuple[Template, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 
-Method = Literal["attn2", "attn2_kv", "full", "lora"]
+Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
+INSTANCE_METHODS = ("textual_inversion", "dreambooth")
+"""Those that learn one thing from the pictures of `instance`."""
 ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
 
 
@@ -88,12 +105,7 @@ class DataParams(Section):
     @field_validator("root")
     @classmethod
     def _check_root(cls, root: str | None, info: ValidationInfo) -> str | None:
-        source = info.data.get("source")
-        if source == "drawn" and root is not None:
-            raise ValueError("should be null: source drawn reads no files")
-        if source not in (None, "drawn") and root is None:
-            raise ValueError(f"should be a path: source {source} reads files")
-        return root
+        return _check_source_root(root, info.data.get("source"))
 
     @field_validator("image_column", "label_column", "caption_column")
     @classmethod
@@ -116,6 +128,8 @@ class LearningRates(Section):
     attn2_kv: Fraction
     full: Fraction
     lora: Fraction
+    textual_inversion: Fraction
+    dreambooth: Fraction
 
 
 class BaseParams(Section):
@@ -161,6 +175,28 @@ class PromptsParams(Section):
         return marketing
 
 
+class InstanceParams(Section):
+    """The one thing that textual_inversion and dreambooth learn."""
+
+    source: Literal["drawn", "imagefolder"]
+    root: Text | None
+    num_pictures: Annotated[Count, Field(le=100)]
+    num_held_out_pictures: Annotated[Count, Field(le=100)]
+    seed: Seed
+    class_name: Text
+    placeholder: Word
+    initializer: Word
+    identifier: Word
+    caption_templates: Templates
+    prompt_templates: Templates
+    images_per_prompt: Count
+
+    @field_validator("root")
+    @classmethod
+    def _check_root(cls, root: str | None, info: ValidationInfo) -> str | None:
+        return _check_source_root(root, info.data.get("source"))
+
+
 class LoraParams(Section):
     """The adapters of method lora."""
 
@@ -170,12 +206,29 @@ class LoraParams(Section):
     use_dora: bool
 
 
+class TextualInversionParams(Section):
+    """The new word of method textual_inversion."""
+
+    num_vectors: Annotated[Count, Field(le=16)]
+
+
+class DreamboothParams(Section):
+    """The prior preservation of method dreambooth."""
+
+    prior_loss_weight: Annotated[Float, Field(ge=0)]
+    num_prior_pictures: Count
+    num_inference_steps: Annotated[Count, Field(le=1000)]
+    guidance_scale: Annotated[Float, Field(ge=1, le=100)]
+
+
 class FinetuneParams(Section):
     """How the U-Net is trained."""
 
     method: Method
     learning_rate: Fraction | None
     lora: LoraParams
+    textual_inversion: TextualInversionParams
+    dreambooth: DreamboothParams
     lr_scheduler: Literal["cosine", "linear", "constant"]
     max_train_steps: Annotated[Int, Field(ge=0)]
     lr_warmup_steps: Annotated[Int, Field(ge=0)]
@@ -201,6 +254,11 @@ class FinetuneParams(Section):
         if steps > limit:
             raise ValueError(f"should be at most max_train_steps, {limit}")
         return steps
+
+    @property
+    def learns_instance(self) -> bool:
+        """Whether it is the pictures of `instance` that are trained on."""
+        return self.method in INSTANCE_METHODS
 
 
 class SampleParams(Section):
@@ -247,6 +305,7 @@ class Params(Section):
     base: str
     prepare: PrepareParams
     prompts: PromptsParams
+    instance: InstanceParams
     finetune: FinetuneParams
     sample: SampleParams
     score: ScoreParams

@@ -11,6 +11,13 @@ PAIRS = Path("data/pairs.parquet")
 PROMPTS = Path("data/prompts.csv")
 PAIRS_SHEET = Path("plots/pairs.png")
 
+INSTANCE = Path("data/instance.parquet")
+INSTANCE_WORDS = Path("data/instance.json")
+INSTANCE_PROMPTS = Path("data/instance_prompts.csv")
+INSTANCE_SAMPLES = Path("data/instance_samples")
+RESEMBLANCE = Path("data/instance_samples/scores.csv")
+INSTANCE_METRICS = Path("metrics/instance.json")
+
 LATENTS = Path("data/latents.safetensors")
 PROMPT_EMBEDS = Path("data/prompt_embeds.safetensors")
 

@@ -71,6 +71,14 @@ def draw_batches(
     return offset_noise(batch, params, step).split(params.train_batch_size)
 
 
+def draw_prior_batches(
+    pairs: EncodedPairs, params: FinetuneParams, num_timesteps: int, step: int
+) -> list[NoisyBatch]:
+    """As `draw_batches`, from other seeds: noise and timesteps are not those of the instance."""
+    other = params.model_copy(update={"seed": derive_stream_seed(params.seed, "prior", 0)})
+    return draw_batches(pairs, other, num_timesteps, step)
+
+
 def drop_captions(pairs: EncodedPairs, params: FinetuneParams, step: int) -> EncodedPairs:
     """Leave out some captions, so that the unconditional prediction is trained as well.
 
@@ -123,5 +131,10 @@ def _add_noise(pairs: EncodedPairs, timesteps: Tensor, generator: torch.Generato
 
 
 def _seed_generator(seed: int, purpose: str, number: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(derive_stream_seed(seed, purpose, number))
+
+
+def derive_stream_seed(seed: int, purpose: str, number: int) -> int:
+    """A seed in [0, 2^63) of its own for each use of randomness."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big") >> 1)
+    return int.from_bytes(digest, "big") >> 1

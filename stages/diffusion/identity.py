@@ -3,28 +3,27 @@
 import hashlib
 from collections.abc import Mapping
 
-from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def fingerprint_weights(unet: UNet2DConditionModel) -> str:
+def fingerprint_weights(model: nn.Module) -> str:
     """SHA-256 of the names, shapes and float32 values of all weights: the base's identity."""
     digest = hashlib.sha256()
-    for name, weight in sorted(unet.state_dict().items()):
+    for name, weight in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
-def check_fingerprint(found: str, expected: str, model: str) -> None:
-    """Refuse a base on which the weights were not trained.
+def check_fingerprint(found: str, expected: str, model: str, part: str = "U-Net") -> None:
+    """Refuse a base on which the weights were not trained; `part` says which of its parts differs.
 
     Raises:
         ValueError: The two fingerprints differ.
     """
     if found != expected:
         raise ValueError(
-            f"the fine-tuned weights were trained on another base than {model} (U-Net "
+            f"the fine-tuned weights were trained on another base than {model} ({part} "
             f"{expected[:12]}, found {found[:12]}); run `dvc repro finetune`"
         )
 

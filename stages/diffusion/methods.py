@@ -20,8 +20,12 @@ TRAINED = {
     "attn2_kv": r"\battn2\.to_[kv]\b",  # what reads the text (Custom Diffusion, Kumari et al. 2022)
     "full": r"",
     "lora": r"\blora_",
+    "dreambooth": r"",
 }
-"""Per `finetune.method`: what the name of a trained parameter holds."""
+"""Per `finetune.method`: what the name of a trained parameter of the U-Net holds.
+
+textual_inversion is not among them: it trains none of the U-Net's, see inversion.py.
+"""
 
 
 def choose_weights(unet: UNet2DConditionModel, params: FinetuneParams) -> dict[str, nn.Parameter]:
@@ -79,6 +83,8 @@ def apply_weights(
     Raises:
         ValueError: A name or a shape that the U-Net does not have.
     """
+    if params.method == "textual_inversion":
+        return  # its weights are the text encoder's
     if params.method == "lora":
         merge_lora(unet, weights, params.lora)
         return

@@ -27,7 +27,7 @@ def encode_prompts(
         Embeddings (K, L, D) on the CPU.
     """
     batches = [prompts[i : i + BATCH_SIZE] for i in range(0, len(prompts), BATCH_SIZE)]
-    return torch.cat([_encode_batch(tokenizer, text_encoder, batch) for batch in batches])
+    return torch.cat([encode_batch(tokenizer, text_encoder, batch) for batch in batches])
 
 
 def find_cut_text(tokenizer: CLIPTokenizer, prompt: str) -> str:
@@ -45,9 +45,10 @@ def warn_of_cuts(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
             logger.warning("%r is past %d tokens: %r is cut", prompt, limit, cut)
 
 
-def _encode_batch(
+def encode_batch(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
 ) -> Tensor:
+    """As `encode_prompts`, all prompts at once; gradients flow through it."""
     tokens = tokenizer(
         list(prompts),
         padding="max_length",

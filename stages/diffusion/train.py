@@ -14,8 +14,14 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from stages.config.params import FinetuneParams
-from stages.diffusion.batches import EncodedPairs, draw_batches, draw_validation_batches
+from stages.diffusion.batches import (
+    EncodedPairs,
+    draw_batches,
+    draw_prior_batches,
+    draw_validation_batches,
+)
 from stages.diffusion.components import DTYPES
+from stages.diffusion.inversion import LearnedCaptions
 from stages.diffusion.loss import NoisyBatch, compute_loss
 
 
@@ -42,6 +48,8 @@ class Training:
         params: The section `finetune`.
         learning_rate: After warm-up.
         ema: The moving average of `weights`, float32, unless `ema_decay` is null.
+        captions: Of method textual_inversion: the captions, which change as it learns.
+        prior: Of method dreambooth: what the base makes of the class, so that it is kept.
     """
 
     unet: UNet2DConditionModel
@@ -52,6 +60,8 @@ class Training:
     params: FinetuneParams
     learning_rate: float
     ema: EMAModel | None
+    captions: LearnedCaptions | None = None
+    prior: EncodedPairs | None = None
 
     @property
     def num_timesteps(self) -> int:
@@ -105,6 +115,8 @@ def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Itera
         learning_rate = training.learning_rate * schedule_learning_rate(params, step)
         for group in training.optimizer.param_groups:
             group["lr"] = learning_rate
+        if training.captions is not None:
+            pairs = pairs._replace(prompt_embeds=training.captions.embed_for_step())
         batches = draw_batches(pairs, params, training.num_timesteps, step)
         loss, grad_norm = _take_step(training, batches, step)
         if training.ema is not None:
@@ -138,6 +150,8 @@ def measure_validation_loss(training: Training, pairs: EncodedPairs) -> float:
     """
     total = 0.0
     with use_average(training):
+        if training.captions is not None:
+            pairs = pairs._replace(prompt_embeds=training.captions.embed())
         for batch in draw_validation_batches(pairs, training.num_timesteps):
             moved = batch.to(training.accelerator.device)
             loss = compute_loss(training.unet, training.noise_scheduler, moved)
@@ -180,20 +194,43 @@ def _take_step(training: Training, batches: list[NoisyBatch], step: int) -> tupl
 
 def _accumulate_gradients(training: Training, batches: list[NoisyBatch], step: int) -> float:
     losses = []
-    for batch in (batch.to(training.accelerator.device) for batch in batches):
+    for terms in _list_terms(training, batches, step):
         with training.accelerator.accumulate(training.unet):
-            loss = compute_loss(
-                training.unet, training.noise_scheduler, batch, training.params.snr_gamma
-            )
-            training.accelerator.backward(loss)
-        losses.append(loss.item())
-    mean = sum(losses) / len(losses)
+            for weight, batch in terms:
+                loss = weight * compute_loss(
+                    training.unet,
+                    training.noise_scheduler,
+                    batch.to(training.accelerator.device),
+                    training.params.snr_gamma,
+                )
+                # The batches of a step share the captions' embeddings.
+                is_shared = training.captions is not None
+                training.accelerator.backward(loss, retain_graph=is_shared)
+                losses.append(loss.item())
+    if training.captions is not None:
+        training.captions.pass_gradients()
+    mean = sum(losses) / len(batches)
     if not math.isfinite(mean):
         raise FloatingPointError(
             f"step {step}: the loss is {mean}; lower finetune.learning_rate, or use precision fp32 "
             "or bf16"
         )
     return mean
+
+
+def _list_terms(
+    training: Training, batches: list[NoisyBatch], step: int
+) -> list[list[tuple[float, NoisyBatch]]]:
+    """The weighted terms of the loss of each batch: its own and, with a prior, that of the class.
+
+    Ruiz et al. 2023, equation 2: E |x - x'|^2 + lambda E |x_pr - x_pr'|^2.
+    """
+    if training.prior is None:
+        return [[(1.0, batch)] for batch in batches]
+    params = training.params
+    priors = draw_prior_batches(training.prior, params, training.num_timesteps, step)
+    weight = params.dreambooth.prior_loss_weight
+    return [[(1.0, batch), (weight, prior)] for batch, prior in zip(batches, priors, strict=True)]
 
 
 def _lower_loss_scale(training: Training) -> bool:

@@ -58,14 +58,14 @@ def draw_picture(look: Look, name: str, seed: int) -> Picture:
     setting = str(rng.choice(thing.settings))
     scale = rng.uniform(0.84, 1.06)
     caption = _word_caption(rng, thing, colour, setting, is_close_up=scale > CLOSE_UP_SCALE)
-    svg = _compose(rng, thing, colour, setting, scale, clutter=6 if look == "photo" else 0)
-    image = _render(svg)
+    svg = compose(rng, thing, colour, setting, scale, clutter=6 if look == "photo" else 0)
+    image = render(svg)
     if look == "photo":
         image = _photograph(rng, image)
     return Picture(image, name, colour, setting, caption)
 
 
-def _compose(
+def compose(
     rng: np.random.Generator,
     thing: Thing,
     colour: str | None,
@@ -73,6 +73,7 @@ def _compose(
     scale: float,
     clutter: int,
 ) -> str:
+    """SVG of a thing in a setting, moved, turned and mirrored at random; clutter behind it."""
     background = SETTINGS[setting][1](rng)
     fragment = thing.draw(rng, COLOURS[colour or "brown"])
     lift = 0.0 if setting in AIRBORNE else 50 - 50 * scale  # smaller things stay on the ground
@@ -99,7 +100,8 @@ def _scatter_clutter(rng: np.random.Generator, count: int) -> str:
     return f'<g opacity="0.55">{"".join(shapes)}</g>'
 
 
-def _render(fragment: str) -> Image.Image:
+def render(fragment: str) -> Image.Image:
+    """A fragment of SVG as a picture, 64 px square, RGB."""
     size = SIZE_PX["illustration"]
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" '

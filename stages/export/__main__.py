@@ -1,9 +1,9 @@
 """models/finetuned/ -> models/exported/: the fine-tuned model, for use without this project.
 
-`pipeline/` is a whole diffusers pipeline: the base with the trained weights in it. For method lora,
-`lora.safetensors` is the adapter alone, as kohya's sd-scripts, AUTOMATIC1111 and ComfyUI read it;
-diffusers reads that of models/finetuned/, too. `finetune.json` says how it was trained, on which
-base.
+`pipeline/` is a whole diffusers pipeline: the base with the trained weights, or the new word, in
+it. For method lora, `lora.safetensors` is the adapter alone, as kohya's sd-scripts, AUTOMATIC1111
+and ComfyUI read it; diffusers reads that of models/finetuned/, too.
+`finetune.json` says how it was trained, on which base.
 """
 
 import logging
@@ -15,6 +15,7 @@ from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import load_params
 from stages.diffusion.components import load_pipeline, load_unet
+from stages.diffusion.inversion import check_text_encoder
 from stages.diffusion.lora import to_kohya
 from stages.diffusion.methods import apply_checkpoint
 
@@ -28,6 +29,9 @@ def main() -> None:
     unet = load_unet(base)
     apply_checkpoint(unet, weights, config, base.model)
     pipeline = load_pipeline(base, unet)
+    if config["method"] == "textual_inversion":
+        check_text_encoder(pipeline.text_encoder, config, base.model)
+        pipeline.load_textual_inversion(weights)
 
     shutil.rmtree(paths.EXPORTED, ignore_errors=True)
     pipeline.save_pretrained(paths.EXPORTED / "pipeline")

@@ -1,11 +1,12 @@
 import io
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
 
-from stages.config.params import load_params, parse_params
+from stages.config.params import Method, load_params, parse_params
 
 TEXT = Path("params.yaml").read_text(encoding="utf-8")
 
@@ -82,7 +83,8 @@ def test_every_spelling_of_a_number_is_read(text):
         (
             "method: attn2",
             "method: atn2",
-            "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full' or 'lora'",
+            "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full', "
+            "'lora', 'textual_inversion' or 'dreambooth'",
         ),
         (
             "ema_decay: null",
@@ -115,7 +117,7 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line
     assert explain(replace(old, new)) == [f"params.yaml: {line}"]
 
 
-@pytest.mark.parametrize("method", ["attn2", "attn2_kv", "full", "lora"])
+@pytest.mark.parametrize("method", get_args(Method))
 def test_without_a_learning_rate_it_is_the_bases_own_for_the_method(method):
     text = replace("method: attn2", f"method: {method}")
     params = parse_params(text.replace("base: tiny ", "base: sd15 "))
@@ -125,7 +127,9 @@ def test_without_a_learning_rate_it_is_the_bases_own_for_the_method(method):
 
 
 def test_all_mistakes_are_told_at_once():
-    text = replace("num_pairs: 2000", "num_pairs: no").replace("guidance_scale", "guidence_scale")
+    text = replace("num_pairs: 2000", "num_pairs: no").replace(
+        "sample:\n", "sample:\n  guidence_scale: 1\n"
+    )
     assert [line.split(": ")[1] for line in explain(text)] == [
         "prepare.num_pairs",
         "sample.guidence_scale",
@@ -161,7 +165,8 @@ def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
     data = json.dumps(dict(zip(keys, data, strict=True)))
     text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: null, scorer: s, "
     text += f"scorer_pretrained: null, resolution_px: 64, precision: fp32, data: {data}, "
-    text += "learning_rates: {attn2: 0, attn2_kv: 0, full: 0, lora: 0}}\n"
+    text += "learning_rates: {attn2: 0, attn2_kv: 0, full: 0, lora: 0, "
+    text += "textual_inversion: 0, dreambooth: 0}}\n"
     (line,) = explain(text + TEXT[TEXT.index("prepare:") :])
     assert line.startswith(f"params.yaml: bases.mine.data.{key}: found ")
 

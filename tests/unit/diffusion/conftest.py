@@ -1,11 +1,12 @@
 """One micro Stable Diffusion for all tests of the folder; models are loaded anew for each test."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from stages.config.params import BaseParams, FinetuneParams, SampleParams
+from stages.config.params import BaseParams, FinetuneParams, Method, SampleParams
 from stages.diffusion.batches import EncodedPairs
 from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base
 
@@ -17,6 +18,13 @@ FINETUNE = {
         "alpha": 3,
         "targets": ["to_q", "to_k", "to_v", "to_out.0"],
         "use_dora": False,
+    },
+    "textual_inversion": {"num_vectors": 1},
+    "dreambooth": {
+        "prior_loss_weight": 1.0,
+        "num_prior_pictures": 5,
+        "num_inference_steps": 2,
+        "guidance_scale": 7.5,
     },
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 0,
@@ -81,7 +89,7 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "scorer_pretrained": None,
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
-        "learning_rates": {"attn2": 1e-2, "attn2_kv": 1e-2, "full": 1e-2, "lora": 1e-1},
+        "learning_rates": dict.fromkeys(get_args(Method), 1e-2),
         "data": data,
     }
     return BaseParams.model_validate(values | changes)

@@ -19,7 +19,8 @@ from tests import stable_diffusion
 from tests.tiny import build_unet, build_vae
 from tests.unit.diffusion.conftest import build_finetune_params
 
-METHODS = get_args(Method)
+METHODS = [method for method in get_args(Method) if method != "textual_inversion"]
+"""Those that train weights of the U-Net."""
 
 
 def test_each_method_of_the_params_is_there() -> None:
@@ -28,7 +29,12 @@ def test_each_method_of_the_params_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("method", "parts"),
-    [("attn2", [".attn2."]), ("attn2_kv", [".attn2.to_k.", ".attn2.to_v."]), ("full", [""])],
+    [
+        ("attn2", [".attn2."]),
+        ("attn2_kv", [".attn2.to_k.", ".attn2.to_v."]),
+        ("full", [""]),
+        ("dreambooth", [""]),
+    ],
 )
 def test_exactly_the_methods_weights_are_trainable(
     base: BaseParams, method: str, parts: list[str]
