@@ -32,6 +32,7 @@ from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.interrupt import defer_interrupt
 from stages.config.params import Params, load_params
+from stages.config.processes import count_processes, is_main_process
 from stages.config.scratch import hash_code, mark_finished
 from stages.diffusion.batches import EncodedPairs, check_pairs
 from stages.diffusion.components import (
@@ -55,6 +56,7 @@ from stages.diffusion.methods import (
     copy_weights,
     extract_weights,
 )
+from stages.diffusion.parallel import is_true_anywhere
 from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
 from stages.diffusion.train import (
     Training,
@@ -97,6 +99,8 @@ def main() -> None:
     with use_average(training):
         if any(step.learning_rate > 0 for step in history.steps):
             check_movement(before, copy_weights(lesson.weights))
+        if not is_main_process():
+            return
         write_weights(training, params, identity | (lesson.identity or {}))
     write_log(history)
     write_json(summarise(training, history), paths.FINETUNE_METRICS)
@@ -165,7 +169,12 @@ def run_training(
         history = History(validation=[(0, measure_validation_loss(training, validation_pairs))])
     steps = train(training, train_pairs, history.next_step)
     with (
-        tqdm(total=params.max_train_steps, initial=len(history.steps), desc="finetune") as bar,
+        tqdm(
+            total=params.max_train_steps,
+            initial=len(history.steps),
+            desc="finetune",
+            disable=not is_main_process(),
+        ) as bar,
         defer_interrupt() as is_interrupted,
     ):
         for record in steps:
@@ -174,13 +183,20 @@ def run_training(
             if is_last or step % params.validation_steps == 0:
                 loss = measure_validation_loss(training, validation_pairs)
                 history.validation.append((step, loss))
-            if is_last or step % params.checkpoint_steps == 0 or is_interrupted():
-                write_tensors(checkpoint, pack_checkpoint(training, history))
+            is_stopping = is_true_anywhere(training.accelerator, is_interrupted())
+            if is_last or step % params.checkpoint_steps == 0 or is_stopping:
+                write_checkpoint(checkpoint, training, history)
             bar.set_postfix(loss=f"{record.loss:.4f}", refresh=False)
             bar.update()
-            if is_interrupted():
+            if is_stopping:
                 raise KeyboardInterrupt(f"after step {step}; `dvc repro` goes on from there")
     return history
+
+
+def write_checkpoint(path: Path, training: Training, history: History) -> None:
+    """Write the state of the training, which is the same in all processes."""
+    if is_main_process():
+        write_tensors(path, pack_checkpoint(training, history))
 
 
 def write_weights(training: Training, params: Params, identity: dict[str, Any]) -> None:
@@ -227,6 +243,7 @@ def summarise(training: Training, history: History) -> dict[str, Any]:
         "validation_loss_change": after - before,
         "steps_per_second": len(losses) / seconds if seconds else None,
         "peak_memory_mib": measure_peak_memory(),
+        "num_processes": count_processes(),
     }
 
 

@@ -131,8 +131,7 @@ def describe_scorer(params: Params) -> str:
 
 def list_settings(params: Params) -> dict[str, dict[str, Any]]:
     """The sections of params.yaml that were in force: of the bases, only the chosen one."""
-    values = params.model_dump(by_alias=True)
-    del values["bases"]
+    values = params.model_dump(by_alias=True, exclude={"bases", "launch"})
     base = values.pop("base")
     return {f"base: {base}": params.chosen.model_dump(), **values}
 

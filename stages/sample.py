@@ -24,6 +24,13 @@ from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.interrupt import defer_interrupt
 from stages.config.params import BaseParams, Params, load_params
+from stages.config.processes import (
+    count_processes,
+    is_main_process,
+    join_processes,
+    share_out,
+    wait_for_all,
+)
 from stages.config.scratch import hash_code, mark_finished
 from stages.diffusion.components import (
     choose_device,
@@ -54,6 +61,7 @@ def main(variant: str = "") -> None:
     if variant not in paths.VARIANTS:
         raise ValueError(f"found variant {variant!r}; should be {' or '.join(paths.VARIANTS)}")
     params = load_params()
+    join_processes()
     rows = plan_pictures(read_prompts(paths.PROMPTS), params)
     logger.info("sample: %d pictures, %s of %s", len(rows), variant, params.chosen.model)
     sampler, identity = build_sampler(variant, params, rows["prompt"].unique().tolist())
@@ -61,7 +69,11 @@ def main(variant: str = "") -> None:
     values |= {"base": params.chosen.model_dump(), "sample": params.sample.model_dump()}
     values |= {"code": hash_code()}
     scratch = paths.SCRATCH / f"sample@{variant}" / hash_inputs(values)
-    is_finite = sample_batches(sampler, rows, params.sample.batch_size, scratch)
+    sample_batches(sampler, rows, params.sample.batch_size, scratch)
+    wait_for_all()
+    if not is_main_process():
+        return
+    is_finite = read_flags(rows, params.sample.batch_size, scratch)
     write_table(rows.assign(is_finite=is_finite), scratch / "pictures" / "metadata.csv")
     publish(scratch, paths.SAMPLES / variant)
     logger.info("sample: %d of %d not finite", len(rows) - sum(is_finite), len(rows))
@@ -118,40 +130,52 @@ def encode_distinct(base: BaseParams, prompts: list[str]) -> dict:
     return dict(zip(prompts, encode_prompts(tokenizer, text_encoder, prompts), strict=True))
 
 
-def sample_batches(
-    sampler: Sampler, rows: pd.DataFrame, batch_size: int, scratch: Path
-) -> list[bool]:
-    """Sample what is not in `scratch` yet; whether each picture is finite, in order."""
+def sample_batches(sampler: Sampler, rows: pd.DataFrame, batch_size: int, scratch: Path) -> None:
+    """Sample what is not in `scratch` yet, or this process's part of it."""
     batches = list(split_rows(rows, batch_size))
-    if num_done := sum(len(batch) for number, batch in batches if is_done(number, batch, scratch)):
+    waiting = [batch for batch in batches if is_main_process() and not is_done(*batch, scratch)]
+    num_done = len(rows) - sum(len(batch) for _, batch in waiting)
+    if num_done:
         logger.info("sample: goes on after %d pictures", num_done)
-    is_finite = []
     with (
-        tqdm(total=len(rows), desc="sample", unit="picture") as bar,
+        tqdm(
+            total=len(rows),
+            initial=num_done,
+            desc="sample",
+            unit="picture",
+            disable=not is_main_process(),
+        ) as bar,
         build_workers(sampler.unet.device) as workers,
         defer_interrupt() as is_interrupted,
     ):
-        for flags in workers.map(lambda batch: sample_batch(sampler, *batch, scratch), batches):
-            is_finite += flags
-            bar.update(len(flags))
+        mine = share_out(waiting)
+        for count in workers.map(lambda batch: sample_batch(sampler, *batch, scratch), mine):
+            bar.update(count * count_processes())  # the others are about as far
             if is_interrupted():
                 workers.shutdown(cancel_futures=True)  # after the batches under way
                 raise KeyboardInterrupt("between two batches; `dvc repro` goes on from there")
-    return is_finite
 
 
-def sample_batch(sampler: Sampler, number: int, rows: pd.DataFrame, scratch: Path) -> list[bool]:
-    """Write a batch's pictures unless they are there; whether each is finite.
+def sample_batch(sampler: Sampler, number: int, rows: pd.DataFrame, scratch: Path) -> int:
+    """Write a batch's pictures; how many there are.
 
     A batch is done or not as a whole, and always of the same pictures: rounding depends on it.
     """
-    if not is_done(number, rows, scratch):
-        pictures = sample_pictures(sampler, rows["prompt"].tolist(), rows["seed"].tolist())
-        for image, name in zip(pictures.images, rows["file_name"], strict=True):
-            write_png(Image.fromarray(image), scratch / "pictures" / name)
-        values = {"is_finite": pictures.is_finite.tolist(), "digest": hash_pictures(rows, scratch)}
-        write_json(values, locate_record(number, scratch))
-    return read_json(locate_record(number, scratch), "sample")["is_finite"]
+    pictures = sample_pictures(sampler, rows["prompt"].tolist(), rows["seed"].tolist())
+    for image, name in zip(pictures.images, rows["file_name"], strict=True):
+        write_png(Image.fromarray(image), scratch / "pictures" / name)
+    values = {"is_finite": pictures.is_finite.tolist(), "digest": hash_pictures(rows, scratch)}
+    write_json(values, locate_record(number, scratch))
+    return len(rows)
+
+
+def read_flags(rows: pd.DataFrame, batch_size: int, scratch: Path) -> list[bool]:
+    """Whether each picture is finite, in order; every batch is done."""
+    return [
+        flag
+        for number, _ in split_rows(rows, batch_size)
+        for flag in read_json(locate_record(number, scratch), "sample")["is_finite"]
+    ]
 
 
 def is_done(number: int, rows: pd.DataFrame, scratch: Path) -> bool:

@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,13 @@ from stages.artifacts.tables import SCORES_SCHEMA, read_samples, write_json, wri
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import Params, ScoreParams, load_params
+from stages.config.processes import (
+    collect,
+    count_processes,
+    get_rank,
+    is_main_process,
+    join_processes,
+)
 from stages.scoring.embed import embed_images, embed_texts
 from stages.scoring.metrics.metric import Batch, Context, Metric, Origin
 from stages.scoring.metrics.registry import (
@@ -42,6 +48,7 @@ def main(variant: str) -> None:
     if variant not in paths.VARIANTS:
         raise ValueError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
     params = load_params()
+    join_processes()
     samples = read_samples(paths.SAMPLES / variant)
     reference = read_reference(paths.REFERENCE)
     check_pictures(variant, samples)
@@ -50,6 +57,8 @@ def main(variant: str) -> None:
     metrics = [*METRICS, *load_extra_metrics(params.score.extra_metrics, scorer.device)]
     context = embed_context(scorer, samples, reference, params)
     scores, image_embeds = score_images(variant, samples, scorer, metrics, context, params.score)
+    if not is_main_process():
+        return
 
     write_table(scores, paths.SCORES / f"{variant}.csv")
     write_embeds(paths.SCORES / f"{variant}.safetensors", {"image_embeds": image_embeds})
@@ -100,14 +109,16 @@ def score_images(
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """A row of scores for each of N samples, read a batch at a time, and their embeds (N, E)."""
     columns = {metric.column: metric.compute for metric in metrics} | COMPANIONS
-    values: dict[str, list[Any]] = {column: [] for column in columns}
-    embeds = []
-    for start in range(0, len(samples), params.batch_size):
+    starts = range(0, len(samples), params.batch_size)
+    parts = []
+    for start in starts[get_rank() :: count_processes()]:
         batch = read_batch(variant, samples[start : start + params.batch_size], scorer, context)
-        embeds.append(batch.image_embeds)
-        for column, compute in columns.items():
-            values[column] += compute(batch, context)
-    scores = samples.assign(**values)
+        values = {column: compute(batch, context) for column, compute in columns.items()}
+        parts.append((start, values, batch.image_embeds))
+    parts = sorted(collect(parts), key=lambda part: part[0])
+    scores = samples.assign(
+        **{column: [v for _, values, _ in parts for v in values[column]] for column in columns}
+    )
     check_finite(scores, [metric.column for metric in metrics])
     scores = scores.assign(
         is_black=scores["brightness"] < params.black_brightness,
@@ -115,7 +126,7 @@ def score_images(
         is_duplicate=scores["pixel_digest"].duplicated(),
     )
     extra = [metric.column for metric in metrics if metric.column not in SCORES_SCHEMA]
-    return scores[[*SCORES_SCHEMA, *extra]], torch.cat(embeds).numpy()
+    return scores[[*SCORES_SCHEMA, *extra]], torch.cat([embeds for _, _, embeds in parts]).numpy()
 
 
 def read_batch(variant: str, samples: pd.DataFrame, scorer: Scorer, context: Context) -> Batch:

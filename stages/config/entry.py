@@ -2,6 +2,9 @@
 
 What a user can cause (ValueError, OSError, FloatingPointError) ends in `error: ...` and exit code
 1, Ctrl-C in a line of its own and 130. Anything else is a bug of ours and keeps its traceback.
+
+Of several processes all fail when one does. The one whose failure came first should speak: what
+can be an echo waits for a while, in which the launcher ends the process.
 """
 
 import errno
@@ -14,6 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.config.memory import keep_freed_memory
+from stages.config.processes import (
+    end_with_launcher,
+    get_rank,
+    is_launched,
+    is_main_process,
+)
 from stages.config.scratch import hold_stage, remove_finished
 
 logger = logging.getLogger(__name__)
@@ -32,6 +41,9 @@ REMEDIES = {
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+ECHO_S = 5.0
+"""How long what may be another process's failure is held back."""
+
 
 def run_stage(main: Callable[..., None], *args: str) -> None:
     """Run a stage's `main(*args)` as a command-line program.
@@ -42,23 +54,42 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as it was before `stages` took it
     _set_up_logging()
     keep_freed_memory()
+    end_with_launcher()
     name = " ".join([Path(sys.argv[0]).stem, *args])
     start = time.perf_counter()
     try:
-        if stage := os.environ.get("DVC_STAGE"):  # set by `dvc repro`
-            with hold_stage(stage):
-                remove_finished(stage)
-                main(*args)
-        else:
-            main(*args)
+        _run(main, *args)
     except (ValueError, OSError, FloatingPointError) as error:
-        for line in word_failure(error).splitlines():
-            logger.error("error: %s", line)
+        _say_failure(error)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        logger.error("%s", " ".join([f"{name}: interrupted", *map(str, interrupt.args)]))
+        if is_main_process():
+            logger.error("%s", " ".join([f"{name}: interrupted", *map(str, interrupt.args)]))
         sys.exit(INTERRUPTED)
+    except RuntimeError:
+        if is_launched():
+            time.sleep(ECHO_S)  # so ends, too, who waits for a process that died
+        raise
     logger.info("%s: %.1f s", name, time.perf_counter() - start)
+
+
+def _run(main: Callable[..., None], *args: str) -> None:
+    stage = os.environ.get("DVC_STAGE")  # set by `dvc repro`
+    if not stage or not is_main_process():
+        main(*args)
+        return
+    with hold_stage(stage):
+        remove_finished(stage)
+        main(*args)
+
+
+def _say_failure(error: Exception) -> None:
+    where = ""
+    if not is_main_process():
+        time.sleep(ECHO_S)  # the main process says the same, if it is not this one's fault
+        where = f"process {get_rank()}: "
+    for line in word_failure(error).splitlines():
+        logger.error("error: %s%s", where, line)
 
 
 def word_failure(error: Exception) -> str:
@@ -71,7 +102,8 @@ def word_failure(error: Exception) -> str:
 
 
 def _set_up_logging() -> None:
-    """Show our own messages, and only the warnings of the libraries."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    """Show our own messages, and only the warnings of the libraries; of one process, not of all."""
+    level = logging.WARNING if is_main_process() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for ours in ("stages", "__main__"):
-        logging.getLogger(ours).setLevel(logging.INFO)
+        logging.getLogger(ours).setLevel(logging.INFO if is_main_process() else logging.ERROR)

@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from stages.config.processes import is_launched
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what a batch system sends some time before it kills."""
+LAUNCHED_SIGNALS = (signal.SIGINT,)
+"""A launcher passes on both as the first; by SIGTERM it ends us because another process failed."""
 
 
 @contextmanager
@@ -16,7 +20,8 @@ def defer_interrupt() -> Iterator[Callable[[], bool]]:
     For the main thread alone: Python lets no other one set what a signal does.
     """
     seen: list[int] = []
-    before = {name: signal.getsignal(name) for name in SIGNALS}
+    signals = LAUNCHED_SIGNALS if is_launched() else SIGNALS
+    before = {name: signal.getsignal(name) for name in signals}
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
@@ -27,7 +32,7 @@ def defer_interrupt() -> Iterator[Callable[[], bool]]:
         for name, handler in before.items():
             signal.signal(name, handler)
 
-    for name in SIGNALS:
+    for name in signals:
         signal.signal(name, note)
     try:
         yield lambda: bool(seen)

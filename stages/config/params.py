@@ -298,6 +298,27 @@ class ReportParams(Section):
     grid_images_per_prompt: Count
 
 
+class LaunchParams(Section):
+    """In how many processes stages run: no hyperparameter, the results are the same."""
+
+    num_processes: Count
+    num_machines: Count
+    config_file: Text | None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a stage is one process, for which nothing has to be launched."""
+        return self.num_processes == 1 and self.config_file is None
+
+    @field_validator("num_machines")
+    @classmethod
+    def _check_machines(cls, num_machines: int, info: ValidationInfo) -> int:
+        num_processes = info.data.get("num_processes", num_machines)
+        if num_processes % num_machines:
+            raise ValueError(f"should divide launch.num_processes, {num_processes}")
+        return num_machines
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -311,6 +332,15 @@ class Params(Section):
     score: ScoreParams
     compare: CompareParams
     report: ReportParams
+    launch: LaunchParams
+
+    @field_validator("launch")
+    @classmethod
+    def _check_parts(cls, launch: LaunchParams, info: ValidationInfo) -> LaunchParams:
+        finetune = info.data.get("finetune")
+        if finetune is not None and (size := finetune.train_batch_size) % launch.num_processes:
+            raise ValueError(f"num_processes should divide finetune.train_batch_size, {size}")
+        return launch
 
     @field_validator("base")
     @classmethod

@@ -23,6 +23,13 @@ from stages.diffusion.batches import (
 from stages.diffusion.components import DTYPES
 from stages.diffusion.inversion import LearnedCaptions
 from stages.diffusion.loss import NoisyBatch, compute_loss
+from stages.diffusion.parallel import (
+    add_up,
+    average,
+    average_gradients,
+    take_part,
+    take_turns,
+)
 
 
 class TrainStep(NamedTuple):
@@ -96,7 +103,9 @@ def build_training(
         eps=params.adam_epsilon,
         fused=True,
     )
-    unet, optimizer = accelerator.prepare(unet, optimizer)
+    # Not wrapped for several processes, see `parallel`: evaluation_mode leaves that out.
+    unet = accelerator.prepare_model(unet, evaluation_mode=accelerator.num_processes > 1)
+    optimizer = accelerator.prepare(optimizer)
     ema = None if params.ema_decay is None else EMAModel(weights.values(), params.ema_decay)
     return Training(
         unet, weights, optimizer, accelerator, noise_scheduler, params, learning_rate, ema
@@ -152,11 +161,11 @@ def measure_validation_loss(training: Training, pairs: EncodedPairs) -> float:
     with use_average(training):
         if training.captions is not None:
             pairs = pairs._replace(prompt_embeds=training.captions.embed())
-        for batch in draw_validation_batches(pairs, training.num_timesteps):
+        for batch in take_turns(draw_validation_batches(pairs, training.num_timesteps)):
             moved = batch.to(training.accelerator.device)
             loss = compute_loss(training.unet, training.noise_scheduler, moved)
             total += loss.item() * len(batch.timesteps)
-    return total / len(pairs.mean)
+    return add_up(training.accelerator, total) / len(pairs.mean)
 
 
 @contextmanager
@@ -179,6 +188,7 @@ def _take_step(training: Training, batches: list[NoisyBatch], step: int) -> tupl
     while True:
         training.optimizer.zero_grad()
         loss = _accumulate_gradients(training, batches, step)
+        average_gradients(training.accelerator, training.weights.values())
         grad_norm = training.accelerator.clip_grad_norm_(
             training.weights.values(), training.params.max_grad_norm
         ).item()
@@ -200,7 +210,7 @@ def _accumulate_gradients(training: Training, batches: list[NoisyBatch], step: i
                 loss = weight * compute_loss(
                     training.unet,
                     training.noise_scheduler,
-                    batch.to(training.accelerator.device),
+                    take_part(batch).to(training.accelerator.device),
                     training.params.snr_gamma,
                 )
                 # The batches of a step share the captions' embeddings.
@@ -209,7 +219,7 @@ def _accumulate_gradients(training: Training, batches: list[NoisyBatch], step: i
                 losses.append(loss.item())
     if training.captions is not None:
         training.captions.pass_gradients()
-    mean = sum(losses) / len(batches)
+    mean = average(training.accelerator, sum(losses) / len(batches))
     if not math.isfinite(mean):
         raise FloatingPointError(
             f"step {step}: the loss is {mean}; lower finetune.learning_rate, or use precision fp32 "

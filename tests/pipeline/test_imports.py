@@ -22,6 +22,7 @@ LIBRARY_HOMES = {
         "stages/scoring",
         "stages/artifacts/tensors.py",
         "stages/score.py",
+        "stages/launch",  # its processes are watched by torch's agent
         "stages/tiny",
     ),
     "plotly": ("stages/charts",),

@@ -1,0 +1,60 @@
+"""Training in several processes: each computes its part of every batch, all take the same step.
+
+Gradients are averaged by hand rather than by DistributedDataParallel: nothing is wrapped, so that
+weights keep their names, and one process runs the code of many.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from stages.config.processes import count_processes, get_rank
+from stages.diffusion.loss import NoisyBatch
+
+
+def take_part(batch: NoisyBatch) -> NoisyBatch:
+    """This process's part of a batch: as many pairs as every other's, so that means agree."""
+    size, rest = divmod(len(batch.timesteps), count_processes())
+    assert not rest, "params.yaml was checked for this"
+    return batch.split(size)[get_rank()]
+
+
+def take_turns(batches: Sequence[NoisyBatch]) -> Sequence[NoisyBatch]:
+    """The batches that are this process's: every n-th."""
+    return batches[get_rank() :: count_processes()]
+
+
+@torch.no_grad()
+def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
+    """Give each process the gradient of the whole batch, the mean of their parts' gradients."""
+    if count_processes() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.copy_(accelerator.reduce(parameter.grad, "mean"))
+
+
+def average(accelerator: Accelerator, value: float) -> float:
+    """The mean of a number over the processes."""
+    return _reduce(accelerator, value, "mean")
+
+
+def add_up(accelerator: Accelerator, value: float) -> float:
+    """The sum of a number over the processes."""
+    return _reduce(accelerator, value, "sum")
+
+
+def is_true_anywhere(accelerator: Accelerator, claim: bool) -> bool:
+    """Whether any process claims it: they have to stop after the same step."""
+    return _reduce(accelerator, float(claim), "sum") > 0
+
+
+def _reduce(accelerator: Accelerator, value: float, how: str) -> float:
+    if count_processes() == 1:
+        return value
+    tensor: Tensor = accelerator.reduce(
+        torch.tensor(value, dtype=torch.float64, device=accelerator.device), how
+    )
+    return tensor.item()

@@ -1,0 +1,1 @@
+"""Run a stage in several processes: `launch` in params.yaml."""
