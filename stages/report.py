@@ -17,6 +17,7 @@ from stages.artifacts.atomic import replace_file
 from stages.artifacts.images import write_png
 from stages.artifacts.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
 from stages.artifacts.results import read_results
+from stages.artifacts.samples import Pictures
 from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json, read_pairs
 from stages.charts.build import Inputs, build_page
 from stages.charts.grids import Colours, draw_grid
@@ -44,7 +45,7 @@ def main() -> None:
     """Write the report and the picture grids."""
     params = load_params()
     inputs = read_inputs()
-    page = build_page(inputs, describe(params, inputs), params.report.grid_images_per_prompt)
+    page = build_page(inputs, describe(params, inputs), params.report)
     write_grids(page)
     with replace_file(paths.REPORT) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
@@ -62,7 +63,10 @@ def read_inputs() -> Inputs:
         scores=scores,
         provenance=read_json(paths.SCORES / "finetuned.json", "score"),
         counts={name: read_json(paths.METRICS / f"{name}.json", "score") for name in scores},
-        files={name: read_pictures(name, rows["file_name"]) for name, rows in scores.items()},
+        files={
+            name: Pictures(paths.SAMPLES / name, rows["file_name"].tolist())
+            for name, rows in scores.items()
+        },
         pairs=read_training_pairs(),
         finetune=read_json(paths.FINETUNE_METRICS, "finetune"),
         loss=read_csv(paths.LOSS, LOSS_SCHEMA, "finetune"),
@@ -88,17 +92,6 @@ def read_thing() -> Thing | None:
             for name in pairs["file_name"]
         },
     )
-
-
-def read_pictures(variant: str, file_names: pd.Series) -> dict[str, bytes]:
-    """A variant's sampled pictures by file name, encoded as they are."""
-    folder = paths.SAMPLES / variant
-    missing = [name for name in file_names if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"no picture {folder / missing[0]}; run `dvc repro -f sample@{variant}`"
-        )
-    return {name: (folder / name).read_bytes() for name in file_names}
 
 
 def read_training_pairs() -> pd.DataFrame:

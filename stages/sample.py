@@ -1,24 +1,26 @@
 """Sample a variant's pictures: `python -m stages.sample baseline` or `... finetuned`.
 
-Reads data/prompts.csv, the base and for finetuned models/finetuned/; writes data/samples/VARIANT/.
-Both variants start from the same noise. Finished batches wait in scratch/, so that a run that was
-killed goes on after them.
+Reads data/prompts.csv, the base and for finetuned models/finetuned/; writes data/samples/VARIANT/,
+a file a picture or, of many, shards. Both variants start from the same noise. Finished parts wait
+in scratch/, so that a run that was killed goes on after them.
 """
 
-import hashlib
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from stages.artifacts.images import write_png
-from stages.artifacts.tables import read_json, read_prompts, write_json, write_table
+from stages.artifacts.images import encode_png, write_png
+from stages.artifacts.samples import write_shard
+from stages.artifacts.tables import read_prompts, write_table
 from stages.artifacts.tensors import hash_inputs, read_finetuned
 from stages.config import paths
 from stages.config.entry import run_stage
@@ -44,8 +46,18 @@ from stages.diffusion.denoise import build_scheduler
 from stages.diffusion.identity import fingerprint_weights
 from stages.diffusion.methods import apply_checkpoint
 from stages.diffusion.noise import derive_seed
+from stages.diffusion.parts import (
+    Part,
+    is_done,
+    is_sharded,
+    list_parts,
+    note_done,
+    read_flags,
+    split_rows,
+)
 from stages.diffusion.prompts import encode_prompts, warn_of_cuts
 from stages.diffusion.sampling import (
+    Pictures,
     Sampler,
     build_workers,
     cast_unet,
@@ -64,17 +76,21 @@ def main(variant: str = "") -> None:
     join_processes()
     rows = plan_pictures(read_prompts(paths.PROMPTS), params)
     logger.info("sample: %d pictures, %s of %s", len(rows), variant, params.chosen.model)
-    sampler, identity = build_sampler(variant, params, rows["prompt"].unique().tolist())
+    sharded = is_sharded(rows, params.sample)
+    prompts = [] if sharded else rows["prompt"].unique().tolist()  # a shard encodes its own
+    sampler, identity = build_sampler(variant, params, prompts)
     values = {"variant": variant, "identity": identity, "rows": rows.to_dict("list")}
     values |= {"base": params.chosen.model_dump(), "sample": params.sample.model_dump()}
     values |= {"code": hash_code()}
     scratch = paths.SCRATCH / f"sample@{variant}" / hash_inputs(values)
-    sample_batches(sampler, rows, params.sample.batch_size, scratch)
+    parts = list_parts(rows, params.sample)
+    sample_parts(sampler, params.chosen if sharded else None, parts, scratch)
     wait_for_all()
     if not is_main_process():
         return
-    is_finite = read_flags(rows, params.sample.batch_size, scratch)
-    write_table(rows.assign(is_finite=is_finite), scratch / "pictures" / "metadata.csv")
+    is_finite = [flag for part in parts for flag in read_flags(part, scratch)]
+    if not sharded:
+        write_table(rows.assign(is_finite=is_finite), scratch / "pictures" / "metadata.csv")
     publish(scratch, paths.SAMPLES / variant)
     logger.info("sample: %d of %d not finite", len(rows) - sum(is_finite), len(rows))
 
@@ -130,16 +146,18 @@ def encode_distinct(base: BaseParams, prompts: list[str]) -> dict:
     return dict(zip(prompts, encode_prompts(tokenizer, text_encoder, prompts), strict=True))
 
 
-def sample_batches(sampler: Sampler, rows: pd.DataFrame, batch_size: int, scratch: Path) -> None:
-    """Sample what is not in `scratch` yet, or this process's part of it."""
-    batches = list(split_rows(rows, batch_size))
-    waiting = [batch for batch in batches if is_main_process() and not is_done(*batch, scratch)]
-    num_done = len(rows) - sum(len(batch) for _, batch in waiting)
-    if num_done:
+def sample_parts(
+    sampler: Sampler, base: BaseParams | None, parts: Sequence[Part], scratch: Path
+) -> None:
+    """Sample what is not in `scratch` yet, or this process's part of it; `base` is for shards."""
+    waiting = [part for part in parts if is_main_process() and not is_done(part, scratch)]
+    num_pictures = sum(len(part.rows) for part in parts)
+    num_done = num_pictures - sum(len(part.rows) for part in waiting)
+    if num_done and is_main_process():
         logger.info("sample: goes on after %d pictures", num_done)
     with (
         tqdm(
-            total=len(rows),
+            total=num_pictures,
             initial=num_done,
             desc="sample",
             unit="picture",
@@ -148,62 +166,56 @@ def sample_batches(sampler: Sampler, rows: pd.DataFrame, batch_size: int, scratc
         build_workers(sampler.unet.device) as workers,
         defer_interrupt() as is_interrupted,
     ):
-        mine = share_out(waiting)
-        for count in workers.map(lambda batch: sample_batch(sampler, *batch, scratch), mine):
+
+        def note_progress(count: int) -> None:
             bar.update(count * count_processes())  # the others are about as far
             if is_interrupted():
                 workers.shutdown(cancel_futures=True)  # after the batches under way
                 raise KeyboardInterrupt("between two batches; `dvc repro` goes on from there")
 
+        mine = share_out(waiting)
+        if base is None:
+            for count in workers.map(lambda part: sample_files(sampler, part, scratch), mine):
+                note_progress(count)
+        else:
+            for part in mine:
+                embeds = encode_distinct(base, ["", *part.rows["prompt"].unique().tolist()])
+                own = replace(sampler, prompt_embeds=embeds)
+                sample_shard(own, part, scratch, workers, note_progress)
 
-def sample_batch(sampler: Sampler, number: int, rows: pd.DataFrame, scratch: Path) -> int:
-    """Write a batch's pictures; how many there are.
 
-    A batch is done or not as a whole, and always of the same pictures: rounding depends on it.
-    """
-    pictures = sample_pictures(sampler, rows["prompt"].tolist(), rows["seed"].tolist())
-    for image, name in zip(pictures.images, rows["file_name"], strict=True):
+def sample_files(sampler: Sampler, part: Part, scratch: Path) -> int:
+    """Write a batch's pictures as files; how many there are."""
+    pictures = sample_batch(sampler, part.rows)
+    for image, name in zip(pictures.images, part.files, strict=True):
         write_png(Image.fromarray(image), scratch / "pictures" / name)
-    values = {"is_finite": pictures.is_finite.tolist(), "digest": hash_pictures(rows, scratch)}
-    write_json(values, locate_record(number, scratch))
-    return len(rows)
+    note_done(part, pictures.is_finite.tolist(), scratch)
+    return len(part.rows)
 
 
-def read_flags(rows: pd.DataFrame, batch_size: int, scratch: Path) -> list[bool]:
-    """Whether each picture is finite, in order; every batch is done."""
-    return [
-        flag
-        for number, _ in split_rows(rows, batch_size)
-        for flag in read_json(locate_record(number, scratch), "sample")["is_finite"]
-    ]
+def sample_shard(
+    sampler: Sampler,
+    part: Part,
+    scratch: Path,
+    workers: Executor,
+    note_progress: Callable[[int], None],
+) -> None:
+    """Sample a shard's batches, and write it when it is whole: no more than one is in memory."""
+    batches = list(split_rows(part.rows, sampler.params.batch_size))
+    encoded: list[bytes] = []
+    is_finite: list[bool] = []
+    for pictures in workers.map(lambda rows: sample_batch(sampler, rows), batches):
+        encoded += [encode_png(Image.fromarray(image)) for image in pictures.images]
+        is_finite += pictures.is_finite.tolist()
+        note_progress(len(pictures.images))
+    (name,) = part.files
+    write_shard(part.rows.assign(is_finite=is_finite), encoded, scratch / "pictures" / name)
+    note_done(part, is_finite, scratch)
 
 
-def is_done(number: int, rows: pd.DataFrame, scratch: Path) -> bool:
-    """Whether a batch was written to its end, and its pictures are what they were then."""
-    try:
-        record = read_json(locate_record(number, scratch), "sample")
-        return record["digest"] == hash_pictures(rows, scratch)
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def locate_record(number: int, scratch: Path) -> Path:
-    """What is noted of a batch after its last picture."""
-    return scratch / f"batch_{number:05d}.json"
-
-
-def hash_pictures(rows: pd.DataFrame, scratch: Path) -> str:
-    """The SHA-256 of a batch's pictures, one after the other."""
-    digest = hashlib.sha256()
-    for name in rows["file_name"]:
-        digest.update((scratch / "pictures" / name).read_bytes())
-    return digest.hexdigest()
-
-
-def split_rows(rows: pd.DataFrame, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Numbered batches in order."""
-    for number, first in enumerate(range(0, len(rows), batch_size)):
-        yield number, rows.iloc[first : first + batch_size]
+def sample_batch(sampler: Sampler, rows: pd.DataFrame) -> Pictures:
+    """A batch is always of the same pictures, in files or shards: rounding depends on it."""
+    return sample_pictures(sampler, rows["prompt"].tolist(), rows["seed"].tolist())
 
 
 def publish(scratch: Path, folder: Path) -> None:

@@ -7,7 +7,6 @@ and non-finite pictures are scored and counted like all others, never dropped.
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,8 @@ from stages.analysis.summary import summarise_scores, summarise_sets
 from stages.artifacts.captions import fill_template
 from stages.artifacts.embeds import Reference, read_reference, write_embeds
 from stages.artifacts.images import decode_image
-from stages.artifacts.tables import SCORES_SCHEMA, read_samples, write_json, write_table
+from stages.artifacts.samples import Pictures, read_metadata
+from stages.artifacts.tables import SCORES_SCHEMA, write_json, write_table
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import Params, ScoreParams, load_params
@@ -49,14 +49,14 @@ def main(variant: str) -> None:
         raise ValueError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
     params = load_params()
     join_processes()
-    samples = read_samples(paths.SAMPLES / variant)
+    samples = read_metadata(paths.SAMPLES / variant)
     reference = read_reference(paths.REFERENCE)
-    check_pictures(variant, samples)
+    pictures = Pictures(paths.SAMPLES / variant, samples["file_name"].tolist())
 
     scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
     metrics = [*METRICS, *load_extra_metrics(params.score.extra_metrics, scorer.device)]
     context = embed_context(scorer, samples, reference, params)
-    scores, image_embeds = score_images(variant, samples, scorer, metrics, context, params.score)
+    scores, image_embeds = score_images(pictures, samples, scorer, metrics, context, params.score)
     if not is_main_process():
         return
 
@@ -100,7 +100,7 @@ def embed_context(
 
 
 def score_images(
-    variant: str,
+    pictures: Pictures,
     samples: pd.DataFrame,
     scorer: Scorer,
     metrics: Sequence[Metric],
@@ -112,7 +112,7 @@ def score_images(
     starts = range(0, len(samples), params.batch_size)
     parts = []
     for start in starts[get_rank() :: count_processes()]:
-        batch = read_batch(variant, samples[start : start + params.batch_size], scorer, context)
+        batch = read_batch(pictures, samples[start : start + params.batch_size], scorer, context)
         values = {column: compute(batch, context) for column, compute in columns.items()}
         parts.append((start, values, batch.image_embeds))
     parts = sorted(collect(parts), key=lambda part: part[0])
@@ -129,10 +129,11 @@ def score_images(
     return scores[[*SCORES_SCHEMA, *extra]], torch.cat([embeds for _, _, embeds in parts]).numpy()
 
 
-def read_batch(variant: str, samples: pd.DataFrame, scorer: Scorer, context: Context) -> Batch:
+def read_batch(
+    pictures: Pictures, samples: pd.DataFrame, scorer: Scorer, context: Context
+) -> Batch:
     """Decode and embed B pictures."""
-    files = [paths.SAMPLES / variant / name for name in samples["file_name"]]
-    images = [read_picture(file) for file in files]
+    images = [read_picture(pictures, name) for name in samples["file_name"]]
     return Batch(
         samples=samples,
         images=images,
@@ -141,25 +142,17 @@ def read_batch(variant: str, samples: pd.DataFrame, scorer: Scorer, context: Con
     )
 
 
-def read_picture(file: Path) -> Image:
+def read_picture(pictures: Pictures, name: str) -> Image:
     """Decode a sampled picture.
 
     Raises:
         ValueError: It is not whole.
     """
+    data = pictures[name]
     try:
-        return decode_image(file.read_bytes(), str(file))
+        return decode_image(data, pictures.locate(name))
     except ValueError as error:
-        raise ValueError(f"{error}; run `dvc checkout --force {file.parent}`") from None
-
-
-def check_pictures(variant: str, samples: pd.DataFrame) -> None:
-    """Refuse a variant one of whose pictures is not there."""
-    for name in samples["file_name"]:
-        if not (paths.SAMPLES / variant / name).is_file():
-            raise FileNotFoundError(
-                f"no picture {paths.SAMPLES / variant / name}; run `dvc repro -f sample@{variant}`"
-            )
+        raise ValueError(f"{error}; run `dvc checkout --force {pictures.folder}`") from None
 
 
 def check_finite(scores: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """From what the stages wrote to what the page says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,11 +9,17 @@ from stages.artifacts.images import decode_image, encode_png
 from stages.artifacts.results import Results
 from stages.charts import evidence
 from stages.charts.blocks import build_blocks, choose_evenly
-from stages.charts.drilldown import describe_pictures, group_pictures, list_pictures
+from stages.charts.drilldown import (
+    choose_shown,
+    describe_pictures,
+    group_pictures,
+    list_pictures,
+)
 from stages.charts.embedded import embed_pictures
 from stages.charts.overview import draw_charts
 from stages.charts.page import About, Page
 from stages.charts.thing import Thing, name_thing_pictures, show_thing
+from stages.config.params import ReportParams
 
 NUM_TRAINING_PAIRS = 20
 
@@ -22,8 +28,8 @@ class Inputs(NamedTuple):
     """What the page is made from.
 
     `scores`, `counts` and `files` have an entry for each variant; `files` are the pictures by file
-    name. `pairs` are those trained on: image, caption, class. All pictures are still encoded.
-    `thing` is None unless the method teaches a single one.
+    name, read when asked for. `pairs` are those trained on: image, caption, class. All pictures are
+    still encoded. `thing` is None unless the method teaches a single one.
     """
 
     results: Results
@@ -38,37 +44,47 @@ class Inputs(NamedTuple):
     thing: Thing | None
 
 
-def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
-    """The page; of a marketing prompt, its section shows the first `num_marketing` pictures."""
+def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
+    """The page; of too many pictures it shows some of each prompt, and all that it names."""
     results, finetuned = inputs.results, inputs.scores["finetuned"]
     labels = {name: str(source["label"]) for name, source in inputs.provenance.items()}
     directions = {name: str(source["better"]) for name, source in inputs.provenance.items()}
     scored = {name: label for name, label in labels.items() if name in finetuned}
     pictures = list_pictures(inputs.scores["baseline"], finetuned, list(scored))
-    in_domain = pictures["set"] == "class"
-    shown = choose_evenly(inputs.pairs["class"].fillna("").tolist(), NUM_TRAINING_PAIRS)
+    trained = choose_evenly(inputs.pairs["class"].fillna("").tolist(), NUM_TRAINING_PAIRS)
+    collapse = evidence.list_collapsed(finetuned)
     memorised = evidence.list_memorised(
         inputs.scores["baseline"], finetuned, inputs.pairs["caption"]
     )
+    named = {row["file_name"] for row in [*collapse.pictures, *memorised]}
+    pictures = choose_shown(pictures, params.max_pictures, named)
+    in_domain = pictures["set"] == "class"
+    prompts = results.by_prompt.to_dict("records")
     return Page(
         about=about,
         sets=results.by_set.to_dict("records"),
         classes=results.by_class.to_dict("records"),
-        prompts=results.by_prompt.to_dict("records"),
+        prompts=prompts,
         forgetting=evidence.list_forgetting(results.forgetting),
         metrics=evidence.list_metrics(results.by_metric),
         provenance=inputs.provenance,
         correlations=evidence.square_correlations(results.metric_correlations, results.by_metric),
         disagreements=evidence.group_disagreements(results.disagreements, directions),
-        collapse=evidence.list_collapsed(finetuned),
+        collapse=collapse,
         memorised=memorised,
         class_blocks=build_blocks(pictures[in_domain], "class", 1, inputs.files),
-        marketing_blocks=build_blocks(pictures[~in_domain], "prompt", num_marketing, inputs.files),
-        pictures_of=group_pictures(pictures),
-        training_pairs=[{"row": row, "caption": inputs.pairs["caption"][row]} for row in shown],
+        marketing_blocks=build_blocks(
+            pictures[~in_domain], "prompt", params.grid_images_per_prompt, inputs.files
+        ),
+        pictures_of={row["prompt_id"]: [] for row in prompts} | group_pictures(pictures),
+        training_pairs=[{"row": row, "caption": inputs.pairs["caption"][row]} for row in trained],
         details=describe_pictures(pictures, scored),
         pictures=embed_pictures(
-            _name_pictures(inputs, {*shown, *(row["nearest_training_row"] for row in memorised)})
+            _name_pictures(
+                inputs,
+                pictures["file_name"].tolist(),
+                {*trained, *(row["nearest_training_row"] for row in memorised)},
+            )
         ),
         charts=draw_charts(
             results, inputs.loss, inputs.validation_loss, labels, about.confidence_level
@@ -79,12 +95,14 @@ def build_page(inputs: Inputs, about: About, num_marketing: int) -> Page:
     )
 
 
-def _name_pictures(inputs: Inputs, training_rows: set[int]) -> dict[str, bytes]:
-    """Every sampled picture and some training pictures, by the names that the page uses."""
+def _name_pictures(
+    inputs: Inputs, file_names: Sequence[str], training_rows: set[int]
+) -> dict[str, bytes]:
+    """Sampled pictures and training pictures to show, by the names that the page uses."""
     sampled = {
-        f"{variant}/{file_name}": data
+        f"{variant}/{name}": files[name]
         for variant, files in inputs.files.items()
-        for file_name, data in files.items()
+        for name in file_names
     }
     images = inputs.pairs["image"]
     trained = {

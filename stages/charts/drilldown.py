@@ -1,9 +1,10 @@
 """What a reader finds below a prompt: each of its pictures with all scores of both variants."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 DIGITS = 5
@@ -35,6 +36,24 @@ def list_pictures(
         predicted_class_finetuned=tuned["predicted_class"].to_numpy(),
         scores=[list(zip(before, after, strict=True)) for before, after in rows],
     )
+
+
+def choose_shown(pictures: pd.DataFrame, max_pictures: int, named: Collection[str]) -> pd.DataFrame:
+    """All rows, or of too many the first of each prompt, the second, and so on, in their order.
+
+    Where not all prompts have their next one, those that have are spread evenly. Beyond the limit
+    are those whose file_name is in `named`.
+    """
+    if len(pictures) <= max_pictures:
+        return pictures
+    rounds = pictures.groupby("prompt_id").cumcount().to_numpy()
+    order = np.argsort(rounds, kind="stable")
+    last = rounds[order[max_pictures]]  # the first round that does not fit as a whole
+    whole, cut = np.flatnonzero(rounds < last), np.flatnonzero(rounds == last)
+    spread = np.linspace(0, len(cut), max_pictures - len(whole), endpoint=False).astype(int)
+    is_shown = pictures["file_name"].isin(list(named)).to_numpy(copy=True)
+    is_shown[whole] = is_shown[cut[spread]] = True
+    return pictures[is_shown]
 
 
 def describe_pictures(pictures: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -270,6 +270,8 @@ class SampleParams(Section):
     images_per_class_prompt: Count
     images_per_marketing_prompt: Count
     batch_size: Count
+    shard_above: Count
+    pictures_per_shard: Count
     seed: Seed
 
 
@@ -296,6 +298,7 @@ class ReportParams(Section):
     """What the report shows."""
 
     grid_images_per_prompt: Count
+    max_pictures: Count
 
 
 class LaunchParams(Section):
@@ -315,7 +318,7 @@ class LaunchParams(Section):
     def _check_machines(cls, num_machines: int, info: ValidationInfo) -> int:
         num_processes = info.data.get("num_processes", num_machines)
         if num_processes % num_machines:
-            raise ValueError(f"should divide launch.num_processes, {num_processes}")
+            raise ValueError(f"should divide num_processes, {num_processes}")
         return num_machines
 
 

@@ -3,7 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 
-from stages.charts.drilldown import describe_pictures, group_pictures, list_pictures
+from stages.charts.drilldown import (
+    choose_shown,
+    describe_pictures,
+    group_pictures,
+    list_pictures,
+)
 
 BASELINE = pd.DataFrame(
     {
@@ -39,3 +44,28 @@ def test_every_picture_is_described_with_both_scores_and_what_is_no_number_is_nu
 def test_every_picture_is_under_its_prompt():
     groups = group_pictures(list_pictures(BASELINE, FINETUNED, []))
     assert {name: len(rows) for name, rows in groups.items()} == {"a": 2, "b": 1}
+
+
+def list_names(num_prompts, num_each):
+    names = [(f"p{p}", f"p{p}_{i}") for p in range(num_prompts) for i in range(num_each)]
+    return pd.DataFrame(names, columns=["prompt_id", "file_name"])
+
+
+def test_all_pictures_are_shown_where_they_fit():
+    pictures = list_names(3, 2)
+    assert choose_shown(pictures, 6, set()) is pictures
+
+
+def test_of_too_many_pictures_each_prompt_shows_as_many_as_the_next():
+    shown = choose_shown(list_names(4, 3), 6, set())
+    assert shown["file_name"].tolist() == ["p0_0", "p0_1", "p1_0", "p2_0", "p2_1", "p3_0"]
+
+
+def test_of_too_many_prompts_those_shown_are_spread_evenly():
+    shown = choose_shown(list_names(10, 2), 2, set())
+    assert shown["file_name"].tolist() == ["p0_0", "p5_0"]
+
+
+def test_a_picture_that_the_page_names_is_always_shown():
+    shown = choose_shown(list_names(10, 2), 2, {"p9_1"})
+    assert shown["file_name"].tolist() == ["p0_0", "p5_0", "p9_1"]

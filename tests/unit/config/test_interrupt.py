@@ -25,3 +25,10 @@ def test_afterwards_interrupts_are_as_before():
     with defer_interrupt():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_in_a_launched_process_sigterm_acts_at_once(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    before = signal.getsignal(signal.SIGTERM)
+    with defer_interrupt():
+        assert signal.getsignal(signal.SIGTERM) is before

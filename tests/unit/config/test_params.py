@@ -111,6 +111,17 @@ def test_every_spelling_of_a_number_is_read(text):
             "root: somewhere ",
             'bases.tiny.data.root: found "somewhere"; should be null: source drawn reads no files',
         ),
+        (
+            "num_processes: 1 ",
+            "num_processes: 3 ",
+            'launch: found {"num_processes": 3, "num_machines": 1, "config_file": null}; '
+            "num_processes should divide finetune.train_batch_size, 4",
+        ),
+        (
+            "num_machines: 1 ",
+            "num_machines: 2 ",
+            "launch.num_machines: found 2; should divide num_processes, 1",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line):

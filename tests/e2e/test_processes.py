@@ -1,0 +1,179 @@
+"""Two processes on the CPU give what one gives; started here as the launcher would start them.
+
+What the launcher itself does when one of them fails is in test_launch.py.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from stages import encode, finetune, reference, sample, score
+from stages.artifacts.tables import read_csv, read_json
+from stages.config import paths
+from tests.tiny import build_scorer
+from tests.unit.diffusion_project import build_project, edit_params
+
+CONTEXT = multiprocessing.get_context("forkserver")
+MODULES = ["encode", "finetune", "reference", "sample", "score"]
+CONTEXT.set_forkserver_preload([f"stages.{name}" for name in MODULES])
+MAINS = {
+    "encode": encode.main,
+    "finetune": finetune.main,
+    "reference": reference.main,
+    "sample": sample.main,
+    "score": score.main,
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("processes") / "project"
+    build_project(folder)
+    build_scorer(folder / "models/tiny-scorer")
+    edit_params(folder, "finetune", gradient_accumulation_steps=2, snr_gamma=5.0, noise_offset=0.1)
+    edit_params(folder, "sample", images_per_class_prompt=3, images_per_marketing_prompt=3)
+    edit_params(folder, "score", batch_size=2)
+    run(folder, 1, "encode")
+    run(folder, 1, "reference")
+    return folder
+
+
+def test_two_processes_sample_the_same_bytes_as_one(project: Path) -> None:
+    alone, together = (run_afresh(project, count, "sample", "baseline") for count in (1, 2))
+    assert len(alone) == 9 + 1  # and metadata.csv
+    assert together == alone
+
+
+def test_two_processes_write_the_same_shards_as_one(project: Path) -> None:
+    edit_params(project, "sample", shard_above=1, pictures_per_shard=4)
+    alone, together = (run_afresh(project, count, "sample", "baseline") for count in (1, 2))
+    edit_params(project, "sample", shard_above=100)
+    assert sorted(alone) == [f"samples-0000{number}-of-00003.parquet" for number in range(3)]
+    assert together == alone
+
+
+def test_both_processes_sample(project: Path) -> None:
+    shutil.rmtree(project / paths.SCRATCH, ignore_errors=True)
+    run(project, 2, "sample", "baseline")
+    ranks = [int((project / f"pictures_{rank}.txt").read_text()) for rank in (0, 1)]
+    assert ranks == [5, 4]  # of five batches, the last of which is one picture
+
+
+def test_two_processes_sample_only_what_is_missing(project: Path) -> None:
+    expected = run_afresh(project, 1, "sample", "baseline")
+    records = sorted(project.glob("scratch/sample@baseline/*/batch_*.json"))
+    for record in records[1:]:
+        record.unlink()
+    run(project, 2, "sample", "baseline")
+    ranks = [int((project / f"pictures_{rank}.txt").read_text()) for rank in (0, 1)]
+    assert ranks == [4, 3]
+    assert read_folder(project / paths.SAMPLES / "baseline") == expected
+
+
+def test_two_processes_score_as_one(project: Path) -> None:
+    run_afresh(project, 1, "sample", "baseline")
+    tables = []
+    for count in (1, 2):
+        run(project, count, "score", "baseline")
+        tables.append(read_folder(project / paths.SCORES) | read_folder(project / paths.METRICS))
+    assert sorted(tables[0])[:2] == ["baseline.csv", "baseline.json"]
+    assert tables[1] == tables[0]
+
+
+def test_two_processes_train_as_one_with_the_doubled_batch(project: Path) -> None:
+    """Each of two computes half of a batch, so one computes the double of what each does."""
+    alone, together = (train(project, count) for count in (1, 2))
+    assert (together["num_processes"], alone["num_processes"]) == (2, 1)
+    # The loss of a batch is a mean in float32, here of halves: its order of summation differs.
+    np.testing.assert_allclose(together["losses"], alone["losses"], rtol=2e-6)
+    np.testing.assert_allclose(together["validation"], alone["validation"], rtol=2e-5)
+    for name, weight in alone["weights"].items():
+        # Adam divides by the root of the second moment, which enlarges what rounding leaves.
+        np.testing.assert_allclose(together["weights"][name], weight, rtol=0, atol=5e-5)
+
+
+def test_a_half_of_the_batch_would_be_seen(project: Path) -> None:
+    """The control of the test above: what it allows is far less than what a batch changes."""
+    alone = train(project, 1)
+    edit_params(project, "finetune", train_batch_size=2)
+    half = train(project, 1)
+    edit_params(project, "finetune", train_batch_size=4)
+    assert max(abs(half["losses"] - alone["losses"])) > 1e-3
+
+
+def test_one_process_goes_on_from_a_checkpoint_of_two(project: Path) -> None:
+    expected = train(project, 2)
+    results = [project / paths.FINETUNED, project / paths.LOSS]
+    before = (results[0] / "unet.safetensors").read_bytes(), results[1].read_bytes()
+    shutil.rmtree(results[0])
+    run(project, 1, "finetune")
+    assert (results[0] / "unet.safetensors").read_bytes() == before[0]
+    assert results[1].read_bytes() == before[1]
+    assert expected["losses"].size == 4
+
+
+def train(project: Path, count: int) -> dict:
+    """Train from the start; what came of it."""
+    shutil.rmtree(project / paths.SCRATCH, ignore_errors=True)
+    run(project, count, "finetune")
+    losses = read_csv(project / paths.LOSS, {"loss": "float64"}, "finetune")
+    validation = read_csv(project / paths.VALIDATION_LOSS, {}, "finetune")
+    return {
+        "weights": load_file(project / paths.FINETUNED / "unet.safetensors"),
+        "losses": losses["loss"].to_numpy(),
+        "validation": validation["validation_loss"].to_numpy(),
+        "num_processes": read_json(project / paths.FINETUNE_METRICS, "")["num_processes"],
+    }
+
+
+def run_afresh(project: Path, count: int, name: str, *args: str) -> dict[str, bytes]:
+    shutil.rmtree(project / paths.SCRATCH, ignore_errors=True)
+    run(project, count, name, *args)
+    return read_folder(project / paths.SAMPLES / args[0])
+
+
+def run(folder: Path, count: int, name: str, *args: str) -> None:
+    """Run a stage in so many processes to its end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        CONTEXT.Process(target=run_here, args=(folder, (rank, count, port), name, *args))
+        for rank in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * count
+
+
+def run_here(folder: Path, place: tuple[int, int, int], name: str, *args: str) -> None:
+    os.chdir(folder)
+    rank, count, port = place
+    if count > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+        os.environ |= {"OMP_NUM_THREADS": "1"}
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"pictures_{rank}.txt").unlink()
+    sizes, real = [], sample.sample_pictures
+
+    def count_pictures(sampler: object, prompts: list[str], seeds: list[int]) -> object:
+        sizes.append(len(prompts))
+        return real(sampler, prompts, seeds)
+
+    sample.sample_pictures = count_pictures
+    MAINS[name](*args)
+    Path(f"pictures_{rank}.txt").write_text(str(sum(sizes)))
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
