@@ -19,6 +19,7 @@ from stages.config.processes import LAUNCHER, is_launched
 
 MACHINE = ("MACHINE_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What tells a machine among several its place: its number from 0, and where number 0 listens."""
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 FAILED, INTERRUPTED = 1, 130
 GRACE_S = 600
 """How long processes may take to end a step or batch after Ctrl-C before they are killed."""
@@ -73,15 +74,20 @@ def build_arguments(launch: LaunchParams, environment: Mapping[str, str]) -> lis
                 "`accelerate config --config_file FILE` writes one"
             )
         arguments += ["--config_file", launch.config_file]
-    elif launch.num_processes > 1:
+    if launch.num_processes > 1:
         arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
     return arguments
 
 
 def run_processes(arguments: list[str], stage: str, *args: str) -> int:
-    """Run `accelerate launch` in this process, which becomes the agent that watches the others."""
+    """Run `accelerate launch` in this process, which becomes the agent that watches the others.
+
+    Raises:
+        ValueError: The config file asks for what checkpoints can't hold.
+    """
     # Seconds of imports, for several processes alone.
     import torch  # noqa: PLC0415
+    from accelerate.commands.config.config_args import load_config_from_file  # noqa: PLC0415
     from accelerate.commands.launch import (  # noqa: PLC0415
         launch_command,
         launch_command_parser,
@@ -92,6 +98,13 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # a page for each failure
     parser = launch_command_parser()
     parsed = parser.parse_args([*arguments, "-m", "stages.launch", stage, *args])
+    if parsed.config_file is not None:
+        kind = load_config_from_file(parsed.config_file).distributed_type.value
+        if kind in SHARDED:
+            raise ValueError(
+                f"{parsed.config_file}: found distributed_type {kind}; checkpoints can't hold "
+                "weights in shards, so it should be another, such as MULTI_GPU"
+            )
     num_local = max(1, parsed.num_processes // parsed.num_machines)
     parsed.num_cpu_threads_per_process = max(1, torch.get_num_threads() // num_local)
     os.environ[LAUNCHER] = str(os.getpid())

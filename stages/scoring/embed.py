@@ -12,6 +12,9 @@ from stages.scoring.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 
+MAX_TEXTS = 1024
+"""At once: of tens of thousands the activations would take gigabytes."""
+
 
 @torch.inference_mode()
 def embed_images(scorer: Scorer, images: Sequence[Image.Image]) -> Tensor:
@@ -26,8 +29,12 @@ def embed_texts(scorer: Scorer, texts: Sequence[str]) -> Tensor:
     """Unit-norm embeds (P, E) of texts, on the CPU; a text that is cut is logged."""
     for text in find_cut_texts(scorer, texts):
         logger.warning("the scorer reads only the beginning of the prompt %r: it is too long", text)
-    features = scorer.model.encode_text(scorer.tokenizer(list(texts)).to(scorer.device))
-    return F.normalize(features.float(), dim=-1).cpu()
+    embeds = []
+    for first in range(0, len(texts), MAX_TEXTS):
+        tokens = scorer.tokenizer(list(texts[first : first + MAX_TEXTS]))
+        features = scorer.model.encode_text(tokens.to(scorer.device))
+        embeds.append(F.normalize(features.float(), dim=-1).cpu())
+    return torch.cat(embeds)
 
 
 def find_cut_texts(scorer: Scorer, texts: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from tests.bench.evidence import measure_evidence
 from tests.bench.pipeline import measure_pipeline
 from tests.bench.sampling import measure_sampling
+from tests.bench.scale import measure_processes, measure_scale
 from tests.bench.training import measure_training
 from tests.bench.turns import Round
 
@@ -39,7 +40,10 @@ class Row(NamedTuple):
 
 
 def main() -> None:
-    """Print the table; `python -m tests.bench sampling training` measures only those."""
+    """Print the table; `python -m tests.bench sampling training` measures only those.
+
+    `processes` and `scale` are measured when they are asked for: see docs/scaling.md.
+    """
     parts = sys.argv[1:] or ["sampling", "training", "evidence", "pipeline"]
     rows = []
     if "sampling" in parts:
@@ -63,6 +67,13 @@ def main() -> None:
             Row("after a change in scoring alone", cost.rescore, 30, "s", False),
             Row("peak memory of any stage", cost.peak_memory_gb, 3, "GB", False),
         ]
+    if "processes" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            ratio = compare_rounds("sampling in two processes", measure_processes(Path(folder)))
+        rows.append(Row("sampling in two processes against two threads", ratio, 1.0, "x", True))
+    if "scale" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            measure_scale(Path(folder))
     threads = torch.get_num_threads()
     lines = [
         f"{threads} CPU threads, torch {torch.__version__}",

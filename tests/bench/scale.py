@@ -1,0 +1,98 @@
+"""What a picture costs in a run of 100, 1,000 and 10,000, and what a second process brings.
+
+The stages run as whole processes in a project of their own. Costs of many pictures are taken on a
+micro base with random weights: of the model's own time a picture takes the same in every run, what
+may grow is all that stands around it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from stages.artifacts.tables import write_table
+from stages.config import paths
+from tests.bench.turns import Round
+from tests.tiny import build_scorer
+from tests.unit.diffusion_project import build_project, edit_params
+
+ROOT = Path(__file__).parents[2]
+NUM_ROUNDS, NUM_PICTURES = 3, 64
+SECONDS = re.compile(r"^(?:sample|score) baseline: ([0-9.]+) s$", re.MULTILINE)
+
+
+class Cost(NamedTuple):
+    """Of a run of a stage: its seconds without imports, and its peak resident memory."""
+
+    stage: str
+    num_pictures: int
+    seconds: float
+    peak_memory_mib: float
+
+    def __str__(self) -> str:
+        a_picture = 1000 * self.seconds / self.num_pictures
+        return (
+            f"| {self.stage} | {self.num_pictures:,} | {self.seconds:.1f} | {a_picture:.1f} "
+            f"| {self.peak_memory_mib:.0f} |"
+        )
+
+
+def measure_scale(folder: Path, counts: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Cost]:
+    """Sample and score so many pictures, each of a prompt of its own; shards from 1,000 on."""
+    build_project(folder)
+    build_scorer(folder / "models/tiny-scorer")
+    edit_params(folder, "sample", num_inference_steps=1, batch_size=50, shard_above=999)
+    _run(folder, "reference")
+    costs = []
+    for count in counts:
+        prompts = [f"a photo of a cat {number}" for number in range(count)]
+        table = pd.DataFrame({"prompt_id": [f"cat-{n}" for n in range(count)], "set": "class"})
+        table["class"], table["prompt"] = "cat", prompts
+        write_table(table, folder / paths.PROMPTS)
+        for stage in ("sample", "score"):
+            costs.append(Cost(stage, count, *_run(folder, stage, "baseline")))
+            sys.stdout.write(f"{costs[-1]}\n")
+            sys.stdout.flush()
+    return costs
+
+
+def measure_processes(folder: Path) -> list[Round]:
+    """Seconds of sampling with the tiny base: one process with two threads, two with one each."""
+    (folder / "models").mkdir(parents=True)
+    (folder / "models/tiny").symlink_to(ROOT / "models/tiny")
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    edit_params(folder, "sample", images_per_class_prompt=NUM_PICTURES, batch_size=8)
+    prompt = {"prompt_id": ["cat"], "set": "class", "class": "cat", "prompt": "a photo of a cat"}
+    write_table(pd.DataFrame(prompt), folder / paths.PROMPTS)
+    rounds = []
+    for _ in range(NUM_ROUNDS):
+        seconds = []
+        for num_processes in (1, 2):
+            subprocess.run(["rm", "-rf", folder / paths.SCRATCH], check=True)
+            edit_params(folder, "launch", num_processes=num_processes)
+            seconds.append(_run(folder, "sample", "baseline")[0])
+        rounds.append(Round(*seconds))
+    return rounds
+
+
+def _run(folder: Path, stage: str, *args: str) -> tuple[float, float]:
+    """The seconds that a stage says it took, and the peak memory of its process in MiB."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "stages.launch", stage, *args],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        output = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(output)
+    found = SECONDS.search(output)
+    return float(found[1]) if found else 0.0, usage.ru_maxrss / 2**10  # Linux: KiB
