@@ -311,7 +311,7 @@ class LaunchParams(Section):
     @property
     def is_alone(self) -> bool:
         """Whether a stage is one process, for which nothing has to be launched."""
-        return self.num_processes == 1 and self.config_file is None
+        return self.num_processes == 1
 
     @field_validator("num_machines")
     @classmethod
@@ -320,6 +320,13 @@ class LaunchParams(Section):
         if num_processes % num_machines:
             raise ValueError(f"should divide num_processes, {num_processes}")
         return num_machines
+
+    @field_validator("config_file")
+    @classmethod
+    def _check_config(cls, config_file: str | None, info: ValidationInfo) -> str | None:
+        if config_file is not None and info.data.get("num_processes") == 1:
+            raise ValueError("should be null: one process is not launched")
+        return config_file
 
 
 class Params(Section):

@@ -1,15 +1,14 @@
 """Run a stage as `launch` in params.yaml says: `python -m stages.launch finetune`.
 
-One process without a config file is this one: nothing is imported or started for it. Several are
-started and watched by `accelerate launch`; when one fails, it has said why itself, the others are
-ended, and its exit code is this one's.
+One process is this one: nothing is imported or started for it. Several are started and watched by
+`accelerate launch`; when one fails, it has said why itself, the others are ended, and its exit code
+is this one's.
 """
 
 import logging
 import os
 import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,8 +73,7 @@ def build_arguments(launch: LaunchParams, environment: Mapping[str, str]) -> lis
                 "`accelerate config --config_file FILE` writes one"
             )
         arguments += ["--config_file", launch.config_file]
-    if launch.num_processes > 1:
-        arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
+    arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
     return arguments
 
 
@@ -117,8 +115,6 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
         launch_command(parsed)
     except ChildFailedError as error:
         return word_failure(*error.get_first_failure())
-    except subprocess.CalledProcessError as error:  # one process, by a config file
-        return error.returncode
     except (SignalException, KeyboardInterrupt):
         return INTERRUPTED
     return 0

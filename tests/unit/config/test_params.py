@@ -122,6 +122,12 @@ def test_every_spelling_of_a_number_is_read(text):
             "num_machines: 2 ",
             "launch.num_machines: found 2; should divide num_processes, 1",
         ),
+        (
+            "config_file: null",
+            "config_file: accelerate.yaml",
+            'launch.config_file: found "accelerate.yaml"; '
+            "should be null: one process is not launched",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line):

@@ -68,7 +68,7 @@ def test_weights_in_shards_are_refused_in_one_line(
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"compute_environment: LOCAL_MACHINE\ndistributed_type: {kind}\n")
-    launch = build_launch(num_processes=1, config_file=str(config))
+    launch = build_launch(config_file=str(config))
     monkeypatch.setattr("stages.launch.__main__.read_launch", lambda: launch)
     assert main("finetune") == 1
     assert capsys.readouterr().err.startswith(f"error: {config}: found distributed_type {kind};")
