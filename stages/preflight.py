@@ -6,20 +6,23 @@ source, the base and the scorer; writes data/preflight.txt, which is always the 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
 from stages.artifacts.atomic import replace_file
+from stages.artifacts.hub import require_model
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import (
     BaseParams,
     FinetuneParams,
     InstanceParams,
+    Params,
     PrepareParams,
     load_params,
 )
+from stages.diffusion.base_files import describe_base
 from stages.diffusion.components import (
     choose_device,
     load_scheduler_config,
@@ -30,7 +33,7 @@ from stages.diffusion.components import (
 from stages.diffusion.inversion import find_initializer
 from stages.diffusion.methods import choose_weights
 from stages.scoring.metrics.registry import load_extra_metrics
-from stages.scoring.scorer import load_scorer
+from stages.scoring.scorer import describe_scorer, load_scorer
 from stages.sources.choosing import choose_pictures
 from stages.sources.instance import choose_instance, open_instance
 from stages.sources.opening import open_source
@@ -41,6 +44,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Leave the mark that all is there, or name what is missing or damaged."""
     params = load_params()
+    require_all(params)
     open_pictures(params.chosen, params.prepare)
     open_models(params.chosen, params.finetune, params.score.extra_metrics)
     if params.finetune.learns_instance:
@@ -48,6 +52,29 @@ def main() -> None:
         check_words(params.chosen, params.finetune, params.instance)
     with replace_file(paths.PREFLIGHT) as partial:
         partial.write_text("pictures, base and scorer can be read\n", encoding="utf-8")
+
+
+def require_all(params: Params) -> None:
+    """Look for base, scorer and pictures, before the long work of reading them.
+
+    Raises:
+        ValueError: A line for each that is neither here nor can be downloaded.
+    """
+    base = params.chosen
+    scorer = describe_scorer(base.scorer, base.scorer_pretrained)
+    looks: list[Callable[[], object]] = [
+        lambda: require_model(describe_base(base)),
+        lambda: scorer and require_model(scorer),
+        lambda: open_source(base.data, params.prepare.classes),
+    ]
+    problems = []
+    for look in looks:
+        try:
+            look()
+        except (ValueError, FileNotFoundError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def open_pictures(base: BaseParams, prepare: PrepareParams) -> None:

@@ -137,6 +137,7 @@ class BaseParams(Section):
 
     model: Text
     revision: Text | None
+    weights_variant: Literal["fp16"] | None
     scorer: Text
     scorer_pretrained: Text | None
     resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]

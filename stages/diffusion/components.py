@@ -22,7 +22,9 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from stages.artifacts.models import is_local
 from stages.config.params import BaseParams
+from stages.diffusion.base_files import describe_base
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +85,12 @@ def load_pipeline(base: BaseParams, unet: UNet2DConditionModel) -> StableDiffusi
         return StableDiffusionPipeline.from_pretrained(
             base.model,
             revision=base.revision,
-            local_files_only=_is_local(base.model),
+            variant=base.weights_variant,
+            local_files_only=_is_here(base),
             use_safetensors=True,
             unet=unet,
             safety_checker=None,
+            feature_extractor=None,  # the safety checker's
             requires_safety_checker=False,
         )
 
@@ -106,7 +110,11 @@ def measure_peak_memory() -> float:
 def _load_model(kind: Any, base: BaseParams, part: str, **dtype: torch.dtype) -> Any:
     with _explain_failure(base, part):
         model, info = kind.from_pretrained(
-            **_locate(base, part), **dtype, use_safetensors=True, output_loading_info=True
+            **_locate(base, part),
+            **dtype,
+            variant=base.weights_variant,
+            use_safetensors=True,
+            output_loading_info=True,
         )
         if info["missing_keys"]:
             raise ValueError(f"its weights file lacks {sorted(info['missing_keys'])[0]}")
@@ -118,14 +126,13 @@ def _locate(base: BaseParams, part: str) -> dict[str, Any]:
         "pretrained_model_name_or_path": base.model,
         "subfolder": part,
         "revision": base.revision,
-        "local_files_only": _is_local(base.model),
+        "local_files_only": _is_here(base),
     }
 
 
-def _is_local(model: str) -> bool:
-    """A folder, or a path whose parent is here: a hub name never has a folder for its owner."""
-    path = Path(model)
-    return path.is_dir() or path.is_absolute() or (path.parent != Path() and path.parent.is_dir())
+def _is_here(base: BaseParams) -> bool:
+    """Whether nothing has to be asked of the hub, which may be slow or out of reach."""
+    return is_local(base.model) or not describe_base(base).list_missing()
 
 
 @contextmanager
@@ -135,7 +142,7 @@ def _explain_failure(base: BaseParams, part: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        if _is_local(base.model):
+        if is_local(base.model):
             remedy = (
                 "check bases.*.model in params.yaml, or get the folder again (the shipped one: "
                 "`git checkout models`)"
@@ -143,8 +150,11 @@ def _explain_failure(base: BaseParams, part: str) -> Iterator[None]:
             where = "is incomplete or damaged" if Path(base.model).is_dir() else "does not exist"
             found = f"the folder {base.model} {where}: its {part} can't be loaded"
         else:
-            remedy = "check the name in params.yaml and the network, or name a local folder"
-            found = f"no folder {base.model}, and its {part} can't be loaded from the hub"
+            remedy = (
+                "check the name and revision in params.yaml and the network; a damaged file is "
+                f"replaced by `{describe_base(base).download_command} --force-download`"
+            )
+            found = f"the {part} of {base.model} can't be loaded from the hub or its cache"
         raise FileNotFoundError(
             f"base model: {found}; {remedy} ({lines[0].rstrip('.')})"
         ) from error

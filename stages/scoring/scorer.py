@@ -15,7 +15,16 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from stages.artifacts.models import Model
+
 LOCAL_PREFIX = "local-dir:"
+HUB_PREFIX = "hf-hub:"
+CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""In the order in which open_clip looks for them; it reads the second one with `weights_only`."""
+OPENAI_VIT_B_32 = "timm/vit_base_patch32_clip_224.openai"
+VIT_B_32_BYTES = 4 * 151_277_313
+"""Of its parameters as float32; counted from the architecture, as a test does again."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,34 @@ class Scorer:
     device: torch.device
     name: str
     weights: str
+
+
+def describe_scorer(name: str, pretrained: str | None) -> Model | None:
+    """What a scorer on the hub consists of; None for one in a folder, a file, or elsewhere.
+
+    A tag, such as openai, stands for a repository: open_clip.pretrained says which.
+    """
+    if name.startswith(HUB_PREFIX):
+        repository, file = name.removeprefix(HUB_PREFIX), ""
+    elif name.startswith(LOCAL_PREFIX) or pretrained is None:
+        return None
+    else:
+        location = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "")
+        repository, _, file = location.rpartition("/")
+    if not repository:
+        return None
+    weights = (file,) if file else WEIGHTS
+    config = [(CONFIG,)] if name.startswith(HUB_PREFIX) else []
+    return Model(
+        what=f"scorer {name}",
+        key="bases.*.scorer",
+        name=repository,
+        revision=None,
+        wanted=[*config, weights],
+        sizes={WEIGHTS[0]: VIT_B_32_BYTES} if repository == OPENAI_VIT_B_32 else {},
+        patterns=["*.json", "*.txt", weights[0]],
+        setting=f"bases.*.scorer: {LOCAL_PREFIX}FOLDER, scorer_pretrained: null",
+    )
 
 
 def load_scorer(name: str, pretrained: str | None) -> Scorer:
@@ -79,7 +116,7 @@ def _check_activation(name: str, pretrained: str | None) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    config = folder / "open_clip_config.json"
+    config = folder / CONFIG
     if not config.is_file():
         raise FileNotFoundError(f"no scorer in {folder}: {config.name} is missing")
     try:

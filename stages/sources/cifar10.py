@@ -15,6 +15,9 @@ from stages.sources.source import Entry, Source
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
+ARCHIVE_MB = 170
+"""https://www.cs.toronto.edu/~kriz/cifar.html gives 163 MiB."""
+
 
 def open_source(data: DataParams, classes: Sequence[str]) -> Source:
     """List CIFAR-10's pictures, their classes by name.
@@ -44,5 +47,6 @@ def _load_dataset(root: Path) -> "CIFAR10":
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise FileNotFoundError(
             f"CIFAR-10 is not in {root} and cannot be downloaded ({reason}); put "
-            f"{CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}), from {CIFAR10.url}, into {root}"
+            f"{CIFAR10.filename} ({ARCHIVE_MB} MB, MD5 {CIFAR10.tgz_md5}), from {CIFAR10.url}, "
+            f"into {root}"
         ) from None

@@ -180,7 +180,8 @@ def test_what_is_named_twice_is_refused(old, new):
 def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
     keys = ("source", "root", "image_column", "label_column", "caption_column")
     data = json.dumps(dict(zip(keys, data, strict=True)))
-    text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: null, scorer: s, "
+    text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: null, "
+    text += "weights_variant: null, scorer: s, "
     text += f"scorer_pretrained: null, resolution_px: 64, precision: fp32, data: {data}, "
     text += "learning_rates: {attn2: 0, attn2_kv: 0, full: 0, lora: 0, "
     text += "textual_inversion: 0, dreambooth: 0}}\n"

@@ -85,6 +85,7 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
     values = {
         "model": str(folder),
         "revision": None,
+        "weights_variant": None,
         "scorer": "local-dir:none",
         "scorer_pretrained": None,
         "resolution_px": IMAGE_SIZE_PX,
