@@ -235,6 +235,7 @@ class FinetuneParams(Section):
     lr_warmup_steps: Annotated[Int, Field(ge=0)]
     train_batch_size: Count
     gradient_accumulation_steps: Count
+    gradient_checkpointing: bool
     adam_beta1: Decay
     adam_beta2: Decay
     adam_weight_decay: Fraction

@@ -93,6 +93,8 @@ def build_training(
         gradient_accumulation_steps=params.gradient_accumulation_steps,
         cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
     )
+    if params.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
     unet.to(accelerator.device)
     nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     optimizer = torch.optim.AdamW(
@@ -116,7 +118,8 @@ def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Itera
     """Take the steps from `first_step` to `max_train_steps`, yielding after each.
 
     Raises:
-        FloatingPointError: A loss or gradient is not finite; the message names the step.
+        FloatingPointError: A loss, a gradient or, after the last step, a weight is not finite; the
+            message names the step.
     """
     params = training.params
     for step in range(first_step, params.max_train_steps + 1):
@@ -130,6 +133,8 @@ def train(training: Training, pairs: EncodedPairs, first_step: int = 1) -> Itera
         loss, grad_norm = _take_step(training, batches, step)
         if training.ema is not None:
             training.ema.step(training.weights.values())
+        if step == params.max_train_steps:
+            _check_weights(training, step)
         yield TrainStep(step, loss, grad_norm, learning_rate, time.perf_counter() - start)
 
 
@@ -181,6 +186,17 @@ def use_average(training: Training) -> Iterator[None]:
         yield
     finally:
         training.ema.restore(weights)
+
+
+def _check_weights(training: Training, step: int) -> None:
+    """Refuse what the last step broke; what an earlier one breaks shows in the next loss."""
+    with use_average(training):
+        for name, weight in training.weights.items():
+            if not torch.isfinite(weight).all():
+                raise FloatingPointError(
+                    f"step {step}: the weight {name} is not finite; lower finetune.learning_rate, "
+                    "or use precision fp32 or bf16"
+                )
 
 
 def _take_step(training: Training, batches: list[NoisyBatch], step: int) -> tuple[float, float]:

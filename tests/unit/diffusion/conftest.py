@@ -31,6 +31,7 @@ FINETUNE = {
     "max_train_steps": 6,
     "train_batch_size": 4,
     "gradient_accumulation_steps": 1,
+    "gradient_checkpointing": False,
     "adam_beta1": 0.9,
     "adam_beta2": 0.999,
     "adam_weight_decay": 0.01,

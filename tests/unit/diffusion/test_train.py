@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -6,8 +7,9 @@ from accelerate.state import AcceleratorState
 from diffusers.optimization import get_scheduler
 
 from stages.config.params import BaseParams
-from stages.diffusion.batches import EncodedPairs
+from stages.diffusion.batches import EncodedPairs, draw_batches
 from stages.diffusion.components import load_noise_scheduler, load_unet
+from stages.diffusion.loss import compute_loss
 from stages.diffusion.methods import choose_weights, copy_weights
 from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
 from stages.diffusion.train import (
@@ -65,6 +67,58 @@ def test_four_accumulated_batches_of_one_equal_one_of_four(
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
     for name, weight in whole.weights.items():
         torch.testing.assert_close(weight, parts.weights[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["attn2", "lora"])
+def test_gradient_checkpointing_keeps_less_and_gives_the_same_loss_and_gradients(
+    base: BaseParams, pairs: EncodedPairs, method: str
+) -> None:
+    plain = start(base, method=method)
+    saving = start(base, method=method, gradient_checkpointing=True)
+    (batch,) = draw_batches(pairs, plain.params, plain.num_timesteps, step=1)
+    losses, kept = [], []
+    for training in (plain, saving):
+        loss, num_bytes = measure_saved(
+            lambda t=training: compute_loss(t.unet, t.noise_scheduler, batch)
+        )
+        loss.backward()
+        losses.append(loss.item())
+        kept.append(num_bytes)
+    assert kept[1] < kept[0] / 2
+    assert losses[0] == losses[1]
+    for name, weight in plain.weights.items():
+        torch.testing.assert_close(saving.weights[name].grad, weight.grad, rtol=1e-5, atol=1e-8)
+    assert any(weight.grad.abs().max() > 0 for weight in plain.weights.values())
+
+
+def measure_saved(compute: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
+    """What is computed, and the bytes that autograd keeps for its gradient, weights included."""
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = compute()
+    return result, sum(storages.values())
+
+
+def test_attention_is_pytorchs_fused_one(
+    base: BaseParams, pairs: EncodedPairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = start(base, max_train_steps=1)
+    calls = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def count(*args: object, **options: object) -> torch.Tensor:
+        calls.append(args)
+        return fused(*args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", count)
+    list(train(training, pairs))
+    num_layers = sum(name.endswith(("attn1", "attn2")) for name, _ in training.unet.named_modules())
+    assert len(calls) == num_layers > 0
 
 
 def test_the_average_is_of_the_weights_of_all_steps(base: BaseParams, pairs: EncodedPairs) -> None:
@@ -138,6 +192,22 @@ def test_a_loss_that_is_not_finite_names_the_step(base: BaseParams, pairs: Encod
     with torch.no_grad():
         next(iter(training.weights.values())).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="step 3: the loss is nan"):
+        next(steps)
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_weight_that_the_last_step_breaks_names_the_step(
+    base: BaseParams,
+    pairs: EncodedPairs,
+    monkeypatch: pytest.MonkeyPatch,
+    ema_decay: float | None,
+) -> None:
+    training = start(base, max_train_steps=2, ema_decay=ema_decay)
+    steps = train(training, pairs)
+    next(steps)
+    name, weight = next(iter(training.weights.items()))
+    monkeypatch.setattr(training.optimizer, "step", lambda: weight.data.fill_(float("inf")))
+    with pytest.raises(FloatingPointError, match=f"step 2: the weight {name} is not finite"):
         next(steps)
 
 
