@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No call home: the pipeline works offline, and the numbers should not depend on the network.
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test setup lint pool export bench torture tiny clean
+.PHONY: repro test setup lint pool methods export bench torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.mend
@@ -29,6 +29,9 @@ lint: setup
 
 pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
 	python -m stages.pool $(EXPERIMENTS)
+
+methods: setup  ## chart what training methods cost and gained; EXPERIMENTS="attn2 attn2_kv lora full"
+	python -m stages.methods $(EXPERIMENTS)
 
 export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model; for lora a kohya file, too
 	python -m stages.export

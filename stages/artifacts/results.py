@@ -85,6 +85,17 @@ POOLED_SCHEMA = {
     **dict.fromkeys(("sd_seeds", "sd_prompts", "sd_residual"), "float64"),
     "verdict": "str",
 }
+METHODS_SCHEMA = {
+    **dict.fromkeys(("experiment", "method"), "str"),
+    "learning_rate": "float64",
+    "num_trainable_parameters": "int64",
+    "validation_loss_change": "float64",
+    **{
+        name: kind
+        for name, kind in FORGETTING_SCHEMA.items()
+        if name.startswith(("gain_", "change_"))
+    },
+}
 
 SCHEMAS: dict[str, Schema] = {
     "by_set": BY_SET_SCHEMA,

@@ -41,6 +41,8 @@ METRIC_CORRELATIONS = Path("plots/metric_correlations.csv")
 DISAGREEMENTS = Path("plots/disagreements.csv")
 FORGETTING = Path("plots/forgetting.csv")
 POOLED = Path("plots/pooled.csv")
+METHODS = Path("plots/methods.csv")
+METHODS_CHART = Path("plots/methods.html")
 CLASS_CLIP = Path("plots/class_clip.csv")
 CLASS_GAIN = Path("plots/class_gain.csv")
 

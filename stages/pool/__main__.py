@@ -9,12 +9,10 @@ import logging
 import sys
 from typing import Any
 
-import dvc.api
 import pandas as pd
-from dvc.exceptions import DvcException
-from dvc.scm import SCMError
 
 from stages.analysis.pooled import pool_seeds
+from stages.artifacts.experiments import check_distinct, read_text
 from stages.artifacts.notation import format_interval, format_p_value, format_signed
 from stages.artifacts.results import BY_PROMPT_SCHEMA
 from stages.artifacts.tables import parse_csv, write_table
@@ -33,9 +31,7 @@ def main(*experiments: str) -> None:
     if not experiments:
         raise ValueError('name experiments, as in make pool EXPERIMENTS="seed-0 seed-1 seed-2"')
     params = load_params().compare
-    repeated = {name for name in experiments if experiments.count(name) > 1}
-    if repeated:
-        raise ValueError(f"{', '.join(sorted(repeated))}: named twice")
+    check_distinct(experiments)
     check_alike({name: read_params(name) for name in experiments})
     tables = {name: read_prompts(name) for name in experiments}
     pooled = pool_seeds(tables, params)
@@ -58,16 +54,6 @@ def read_prompts(experiment: str) -> pd.DataFrame:
     path = str(paths.COMPARISON_BY_PROMPT)
     text = io.StringIO(read_text(experiment, path))
     return parse_csv(text, BY_PROMPT_SCHEMA, f"{experiment}:{path}", "compare")
-
-
-def read_text(experiment: str, path: str) -> str:
-    """A file as it was in an experiment."""
-    try:
-        return dvc.api.read(path, rev=experiment)
-    except (DvcException, SCMError, OSError) as error:
-        raise ValueError(
-            f"{experiment}: no {path} ({error}); `dvc exp show` lists the experiments"
-        ) from None
 
 
 def check_alike(params: dict[str, dict[str, Any]]) -> None:
