@@ -136,6 +136,8 @@ def _build_environment() -> jinja2.Environment:
         "interval": notation.format_interval,
         "directions": words.DIRECTIONS,
         "trained": words.TRAINED,
+        "paper": words.PAPER,
+        "papers_base": words.PAPERS_BASE,
     }
     return environment
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from stages.artifacts.notation import MINUS, MISSING
 from stages.charts.page import format_value, shorten
 from tests.hostile import HOSTILE, list_hostile_prompts
 from tests.report_project import write_report, write_results
@@ -96,3 +97,17 @@ def test_settings_read_well(value, expected):
 def test_only_long_prompts_are_cut_where_they_name_a_picture():
     assert shorten("a cat") == "a cat"
     assert len(shorten("a" * 500)) == 80
+
+
+def test_the_papers_figures_stand_beside_those_of_its_base_alone(html, tmp_path):
+    write_results(tmp_path)
+    params = tmp_path / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    assert "\nbase: tiny " in text
+    params.write_text(text.replace("\nbase: tiny ", "\nbase: sd15 "), encoding="utf-8")
+    page = write_report(tmp_path)
+    row = page[page.index("the paper, Table 1") :].partition("</tr>")[0]
+    cells = re.findall(r"<td>([^<]+)</td>", row)
+    assert cells[:4] == ["0.2452", "0.2443", f"{MINUS}0.0009", MISSING]
+    assert "far inside the noise" in page
+    assert "Table 1" not in html
