@@ -26,6 +26,7 @@ from stages.artifacts.images import (
 from stages.artifacts.tables import PAIRS_COLUMNS, write_table
 from stages.config import paths
 from stages.config.entry import run_stage
+from stages.config.mistakes import show
 from stages.config.params import PromptsParams, load_params
 from stages.sources.choosing import choose_pictures
 from stages.sources.opening import open_source
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 SHEET_COLUMNS = 12
 SHEET_TILE_PX = 128
+MAX_LABEL = 40
+"""Characters of a class's name on the sheet, which is as wide as its longest label."""
 MAX_SLUG = 40
 
 
@@ -66,7 +69,7 @@ def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame
     """Fill every class template with every class, and add the marketing prompts.
 
     Raises:
-        ValueError: Two of them come out the same.
+        ValueError: Two of them come out the same, or would share their files.
     """
     rows = [
         ("class", name, fill_template(template, name))
@@ -81,7 +84,18 @@ def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame
         )
     table = pd.DataFrame(rows, columns=["set", "class", "prompt"])
     table.insert(0, "prompt_id", [make_prompt_id(prompt) for prompt in table["prompt"]])
+    check_distinct(table)
     return table
+
+
+def check_distinct(prompts: pd.DataFrame) -> None:
+    """Refuse prompts with one id: the pictures of one would be written over the other's."""
+    shared = prompts[prompts["prompt_id"].duplicated(keep=False)].sort_values("prompt_id")
+    if len(shared):
+        first, second = shared["prompt"].head(2)
+        raise ValueError(
+            f"prompts: {show(first)} and {show(second)} get the same file names; reword one"
+        )
 
 
 def make_prompt_id(prompt: str) -> str:
@@ -132,7 +146,10 @@ def draw_pairs(pairs: pd.DataFrame, classes: Sequence[str]) -> Image.Image:
     if train["class"].isna().all():
         groups = [("no class", train)]
     rows = [
-        (name, [decode_image(data, name) for data in group["image"].head(SHEET_COLUMNS)])
+        (
+            name[:MAX_LABEL],
+            [decode_image(data, name) for data in group["image"].head(SHEET_COLUMNS)],
+        )
         for name, group in groups
     ]
     return draw_sheet(rows, SHEET_TILE_PX)

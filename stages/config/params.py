@@ -3,6 +3,7 @@
 There are no defaults and no unknown keys, and every mistake is named at once.
 """
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from stages.config.mistakes import enumerate_keys, explain, show, show_line, suggest
 
 PARAMS = Path("params.yaml")
+UNFIT = ("Cc", "Cs")
+"""Unicode's categories of control characters and of halves of characters: no text has them."""
 
 
 def _refuse_bool(value: object) -> object:
@@ -33,6 +36,15 @@ def _refuse_bool(value: object) -> object:
 def _check_text(value: str) -> str:
     if not value.strip() or value != value.strip() or len(value.splitlines()) != 1:
         raise ValueError("should be one line of text without blanks at its ends")
+    return value
+
+
+def _check_phrase(value: str) -> str:
+    unfit = [c for c in value if unicodedata.category(c) in UNFIT]
+    if unfit:
+        raise ValueError(f"should hold no control characters, but {unfit[0]!a} is there")
+    if "  " in value:  # DVC folds long lines in dvc.lock there, and reads back one blank
+        raise ValueError("should have single blanks between its words")
     return value
 
 
@@ -70,9 +82,10 @@ Seed = Annotated[Int, Field(ge=0, le=2**32 - 1)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 Decay = Annotated[Float, Field(ge=0, lt=1)]
 Text = Annotated[str, AfterValidator(_check_text)]
-Word = Annotated[Text, AfterValidator(_check_word)]
-Template = Annotated[Text, AfterValidator(_check_template)]
-Names = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+Phrase = Annotated[Text, AfterValidator(_check_phrase)]
+Word = Annotated[Phrase, AfterValidator(_check_word)]
+Template = Annotated[Phrase, AfterValidator(_check_template)]
+Names = Annotated[tuple[Phrase, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 Templates = Annotated[tuple[Template, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 
 Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
@@ -159,8 +172,8 @@ class PrepareParams(Section):
 class MarketingPrompt(Section):
     """A prompt outside the domain that is trained on."""
 
-    class_name: Text = Field(alias="class")
-    prompt: Text
+    class_name: Phrase = Field(alias="class")
+    prompt: Phrase
 
 
 class PromptsParams(Section):

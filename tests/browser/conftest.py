@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.hostile import list_hostile_prompts
+from tests.hostile_project import build_hostile_project, run_stages
 from tests.report_project import write_report, write_results
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -69,6 +71,20 @@ def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_results(folder, prompts=list_hostile_prompts(), num_bad=1)
     write_report(folder)
     return folder / "plots/report.html"
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose classes, captions and prompts are hostile, after all stages."""
+    folder = tmp_path_factory.mktemp("above") / "project"
+    folder.mkdir()
+    num_threads = torch.get_num_threads()
+    build_hostile_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_stages()
+    torch.set_num_threads(num_threads)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from dvc.utils.serialize import dumps_yaml, parse_yaml
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -60,6 +61,22 @@ def test_any_value_is_taken_as_it_is_or_refused_in_one_line_that_names_the_key(p
         assert not isinstance(value, bool)
         assert taken == value or taken == float(value)
         assert not isinstance(taken, float) or math.isfinite(taken)
+
+
+WORDS = st.sampled_from(["a", "photograph", "", "b: c", "#d", "'e'", "-", "\u00a0", "\u3000", "ß"])
+
+
+@settings(QUICK, max_examples=60)
+@given(st.text(min_size=1) | st.lists(WORDS, min_size=30, max_size=60).map(" ".join))
+@example("a" * 80 + "  b")
+def test_a_name_that_is_taken_comes_back_from_the_lock_file_as_it_was(name):
+    # Else `dvc repro` would run the stage each time: DVC writes names into dvc.lock.
+    try:
+        classes = parse_params(change("prepare", "classes", [name])).prepare.classes
+    except ValueError:
+        return
+    saved = {"params": {"prepare": {"classes": list(classes)}}}
+    assert parse_yaml(dumps_yaml(saved), "dvc.lock") == saved
 
 
 @QUICK

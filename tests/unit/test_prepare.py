@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import prepare
-from stages.artifacts.images import decode_image, resize_to_square
+from stages.artifacts.images import decode_image, encode_png, resize_to_square
 from stages.artifacts.tables import read_pairs, read_prompts
 from stages.config import paths
 from stages.config.params import PromptsParams
@@ -109,6 +110,12 @@ def test_prompts_that_come_out_the_same_are_refused():
         prepare.build_prompts(["cat"], make_prompts("a cat"))
 
 
+def test_prompts_that_would_share_their_files_are_refused(monkeypatch):
+    monkeypatch.setattr(prepare, "make_prompt_id", lambda prompt: prompt[:3])
+    with pytest.raises(ValueError, match='"a cat" and "a car" get the same file names'):
+        prepare.build_prompts(["dog"], make_prompts("a cat", "a car"))
+
+
 def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch):
     seen = []
     monkeypatch.setattr(prepare, "draw_sheet", lambda rows, _: seen.extend(rows) or rows[0][1][0])
@@ -118,6 +125,15 @@ def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch)
         ("automobile", 5),
         ("bird", 4),
     ]
+
+
+def test_a_long_name_does_not_widen_the_sheet():
+    names = ["x" * 100, "x" * 10_000]
+    pairs = pd.DataFrame(
+        {"split": "train", "class": names, "image": encode_png(Image.new("L", (8, 8)))}
+    )
+    widths = [prepare.draw_pairs(pairs, [name]).width for name in names]
+    assert widths[0] == widths[1] < 1000
 
 
 def test_captioned_pictures_without_classes_go_all_the_way(project):

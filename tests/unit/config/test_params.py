@@ -81,6 +81,18 @@ def test_every_spelling_of_a_number_is_read(text):
             "finetune.lr_warmup_steps: found 401; should be at most max_train_steps, 400",
         ),
         (
+            "    - a picture of a {}",
+            '    - "a\\u001b[31m picture of a {}"',
+            'prepare.caption_templates.3: found "a\\u001b[31m picture of a {}"; '
+            "should hold no control characters, but '\\x1b' is there",
+        ),
+        (
+            "a blue coffee mug on",
+            "a blue coffee  mug on",
+            'prompts.marketing.1.prompt: found "a blue coffee mug on a wooden table"; '
+            "should have single blanks between its words",
+        ),
+        (
             "method: attn2",
             "method: atn2",
             "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full', "
