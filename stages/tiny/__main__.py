@@ -50,7 +50,7 @@ def build_denoiser(photographs: Path | None) -> None:
     tokenizer = _load_tokenizer()
     latents = load_file(recipe.SCRATCH / "latents.safetensors")["latents"]
     denoiser = train_denoiser(latents, captions, tokenizer)
-    vae = AutoencoderKL.from_pretrained(recipe.SCRATCH / "vae")
+    vae = AutoencoderKL.from_pretrained(recipe.SCRATCH / "vae", use_safetensors=True)
     save_generator(vae, denoiser.cpu(), tokenizer, recipe.GENERATOR)
 
 

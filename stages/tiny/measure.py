@@ -107,7 +107,9 @@ def measure_quality(params: Params, contact_sheet: Path) -> dict[str, float]:
 
 def load_pipeline() -> StableDiffusionPipeline:
     """The shipped generator, loaded with plain diffusers."""
-    pipeline = StableDiffusionPipeline.from_pretrained(recipe.GENERATOR, local_files_only=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        recipe.GENERATOR, local_files_only=True, use_safetensors=True
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
