@@ -139,6 +139,9 @@ def read_encoded_pairs() -> tuple[EncodedPairs, EncodedPairs]:
         )
     factor = latents.scaling_factor.item()
     pairs = EncodedPairs(latents.mean, latents.std, factor, *embeds)
+    num_train = int(latents.is_train.sum())
+    if latents.is_train[:num_train].all():  # as `prepare` has them: parts of the mapped file
+        return pairs.select(slice(num_train)), pairs.select(slice(num_train, None))
     return pairs.select(latents.is_train), pairs.select(~latents.is_train)
 
 

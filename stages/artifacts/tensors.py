@@ -23,6 +23,7 @@ UNET_NAME = "unet.safetensors"
 LORA_NAME = "pytorch_lora_weights.safetensors"  # which `pipe.load_lora_weights(folder)` looks for
 WORD_NAME = "learned_embeds.safetensors"  # which `pipe.load_textual_inversion(folder)` looks for
 CONFIG_NAME = "config.json"
+ROWS_AT_ONCE = 64
 
 
 class Latents(NamedTuple):
@@ -187,6 +188,12 @@ def _read_named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; run `dvc repro -f encode`")
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not _is_finite(tensor):
             raise ValueError(f"{path}: {name} holds values that are not finite")
     return {name: tensors[name] for name in names}
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all values are, looked at in parts: the file is mapped and may not fit in memory."""
+    parts = tensor.split(ROWS_AT_ONCE) if tensor.ndim else [tensor]
+    return all(bool(torch.isfinite(part).all()) for part in parts)

@@ -36,8 +36,8 @@ class EncodedPairs(NamedTuple):
     prompt_embeds: Tensor
     caption_index: Tensor
 
-    def select(self, rows: Tensor) -> "EncodedPairs":
-        """The pairs of some rows, a bool mask or int64 indices."""
+    def select(self, rows: Tensor | slice) -> "EncodedPairs":
+        """The pairs of some rows: a bool mask, int64 indices, or a slice, which copies nothing."""
         return self._replace(
             mean=self.mean[rows], std=self.std[rows], caption_index=self.caption_index[rows]
         )
