@@ -1,0 +1,101 @@
+"""Two clones that share results through S3: what docs/sharing.md promises, on two light stages.
+
+The stages are stand-ins of a second each; remote, git, lock file and run-cache are real.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.s3_server import BUCKET, CREDENTIALS, serve_s3
+
+ROOT = Path(__file__).parents[2]
+DVC_YAML = """stages:
+  finetune:
+    cmd: python stage.py rate models/finetuned.bin metrics/finetune.json
+    deps: [stage.py]
+    params: [rate]
+    outs: [models/finetuned.bin]
+    metrics:
+      - metrics/finetune.json: {cache: false}
+  report:
+    cmd: python stage.py words plots/report.html metrics/report.json
+    deps: [stage.py, models/finetuned.bin]
+    params: [words]
+    outs: [plots/report.html]
+    metrics:
+      - metrics/report.json: {cache: false}
+"""
+STAGE = """import json, pathlib, re, sys
+key, out, metric = sys.argv[1:]
+value = re.search(rf"^{key}: (.+)$", pathlib.Path("params.yaml").read_text(), re.M)[1]
+for name, text in ((out, value * 1000), (metric, json.dumps({key: len(value)}))):
+    pathlib.Path(name).parent.mkdir(exist_ok=True)
+    pathlib.Path(name).write_text(text)
+"""
+BRANCH = "main"
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a bare git repository and the clone `first`, which has run and pushed."""
+    folder = tmp_path_factory.mktemp("team")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    roles = ("AUTHOR", "COMMITTER")
+    names = {f"GIT_{role}_NAME": "x" for role in roles}
+    names |= {f"GIT_{role}_EMAIL": "x@localhost" for role in roles}
+    with serve_s3() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in (CREDENTIALS | names | {"PATH": path}).items():
+            patch.setenv(name, value)
+        run(folder, "git", "init", "-q", "--bare", "-b", BRANCH, "server.git")
+        first = clone(folder, "first")
+        run(first, "git", "checkout", "-q", "-b", BRANCH)
+        run(first, "dvc", "init", "-q")
+        files = {"dvc.yaml": DVC_YAML, "stage.py": STAGE, "params.yaml": "rate: slow\nwords: a\n"}
+        files[".dvc/config"] = (ROOT / ".dvc/config").read_text()
+        for name, text in files.items():
+            (first / name).write_text(text)
+        run(first, "dvc", "remote", "add", "-d", "team", f"s3://{BUCKET}/attune")
+        run(first, "dvc", "remote", "modify", "team", "endpointurl", server.url)
+        assert list_runs(run(first, "dvc", "repro")) == ["finetune", "report"]
+        save(first, "First results")
+        run(first, "dvc", "push", "--run-cache")
+        yield folder
+
+
+def test_a_second_clone_pulls_the_report_and_runs_no_stage(team):
+    second = clone(team, "second")
+    run(second, "dvc", "pull")
+    report = "plots/report.html"
+    assert (second / report).read_bytes() == (team / "first" / report).read_bytes()
+    assert list_runs(run(second, "dvc", "repro")) == []
+    assert "up to date" in run(second, "dvc", "status")
+    assert run(second, "git", "status", "--porcelain") == ""
+
+
+def clone(team: Path, name: str) -> Path:
+    run(team, "git", "clone", "-q", "server.git", name)
+    return team / name
+
+
+def save(folder: Path, message: str) -> None:
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-q", "-m", message)
+    run(folder, "git", "push", "-q", "origin", BRANCH)
+
+
+def list_runs(output: str) -> list[str]:
+    """The stages that a command ran."""
+    lines = output.splitlines()
+    return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command, which must succeed; what it wrote to stdout."""
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
