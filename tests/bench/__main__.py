@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from tests.bench.evidence import measure_evidence
+from tests.bench.memory import list_accounts
 from tests.bench.pipeline import measure_pipeline
 from tests.bench.sampling import measure_sampling
 from tests.bench.scale import measure_processes, measure_scale
@@ -43,7 +44,11 @@ def main() -> None:
     """Print the table; `python -m tests.bench sampling training` measures only those.
 
     `processes` and `scale` are measured when they are asked for: see docs/scaling.md.
+    `python -m tests.bench memory` prints the account of a GPU's memory instead.
     """
+    if sys.argv[1:] == ["memory"]:
+        sys.stdout.write("\n".join(list_accounts()) + "\n")
+        return
     parts = sys.argv[1:] or ["sampling", "training", "evidence", "pipeline"]
     rows = []
     if "sampling" in parts:
