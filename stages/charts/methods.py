@@ -58,8 +58,10 @@ def draw_methods(table: pd.DataFrame, confidence_level: float) -> go.Figure:
         figure.add_hline(y=0, line_color=BASELINE, line_width=2, row=row, col=1)
         figure.update_yaxes(title_text=f"change of<br>{panel.title}", row=row, col=1)
     style_figure(figure, HEIGHT_PX)
-    figure.update_layout(paper_bgcolor="white", title="What each method trained, gained and lost")
-    figure.update_xaxes(type="log", dtick=1, **_reach(sizes))
+    title = {"text": "What each method trained, gained and lost", "x": 0.02}
+    figure.update_layout(paper_bgcolor="white", title=title)
+    figure.update_yaxes(title_font_size=13)
+    figure.update_xaxes(type="log", dtick=1, title_font_size=13, **_reach(sizes))
     return figure.update_xaxes(
         title_text=f"trained parameters; bars are {confidence_level * 100:g} % intervals",
         row=len(PANELS),

@@ -42,7 +42,8 @@ def main(*experiments: str) -> None:
     write_table(table, paths.METHODS)
     figure = draw_methods(table, load_params().compare.confidence_level)
     with replace_file(paths.METHODS_CHART) as partial:
-        partial.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
+        page = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
+        partial.write_text(page, encoding="utf-8")
     for row in table.to_dict("records"):
         logger.info("%s", word_row(row))
 
