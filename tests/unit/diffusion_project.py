@@ -1,13 +1,16 @@
 """A project folder with encoded inputs of the stages that run a diffusion model, in seconds."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages import encode
 from stages.artifacts.images import encode_png
 from stages.artifacts.tables import write_table
 from stages.config import paths
@@ -39,6 +42,22 @@ def build_project(folder: Path) -> None:
     )
     write_table(build_pairs(), folder / paths.PAIRS)
     write_table(build_prompts(), folder / paths.PROMPTS)
+
+
+def build_encoded_project(folder: Path) -> None:
+    """The same, and run `encode`."""
+    build_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        encode.main()
+
+
+def enter_copy(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy a project that many tests share, and make the copy the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(built, folder)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def edit_params(folder: Path, section: str, **changes: Any) -> None:

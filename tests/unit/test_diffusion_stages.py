@@ -22,7 +22,7 @@ from stages.artifacts.tensors import read_finetuned, read_latents, read_prompt_e
 from stages.config import paths
 from stages.config.params import Method
 from tests.tiny import build_base
-from tests.unit.diffusion_project import build_pairs, build_project, edit_params
+from tests.unit.diffusion_project import build_encoded_project, build_pairs, edit_params, enter_copy
 
 METHODS = get_args(Method)
 WEIGHTS = paths.FINETUNED / "unet.safetensors"
@@ -31,19 +31,13 @@ WEIGHTS = paths.FINETUNED / "unet.safetensors"
 @pytest.fixture(scope="module")
 def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoded") / "project"
-    build_project(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        encode.main()
+    build_encoded_project(folder)
     return folder
 
 
 @pytest.fixture
 def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    shutil.copytree(encoded_project, folder)
-    monkeypatch.chdir(folder)
-    return folder
+    return enter_copy(encoded_project, tmp_path, monkeypatch)
 
 
 def test_encoded_rows_are_those_of_the_pairs(project: Path) -> None:

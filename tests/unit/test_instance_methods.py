@@ -19,7 +19,7 @@ from stages.config import paths
 from stages.config.params import INSTANCE_METHODS, load_params
 from stages.export import __main__ as export
 from tests.tiny import build_base, build_scorer
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.diffusion_project import build_project, edit_params, enter_copy
 
 MODEL = "models/tiny"
 WORD = paths.FINETUNED / "learned_embeds.safetensors"
@@ -41,10 +41,7 @@ def built_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(built_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    shutil.copytree(built_project, folder)
-    monkeypatch.chdir(folder)
-    return folder
+    return enter_copy(built_project, tmp_path, monkeypatch)
 
 
 def test_a_word_is_all_that_is_trained_and_other_prompts_change_by_exactly_0(

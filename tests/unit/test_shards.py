@@ -10,7 +10,7 @@ from stages import reference, sample, score
 from stages.artifacts.samples import Pictures, read_metadata
 from stages.config import paths
 from tests.tiny import build_scorer
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.diffusion_project import build_project, edit_params, enter_copy
 
 BASELINE = paths.SAMPLES / "baseline"
 
@@ -31,9 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nine pictures in batches of two; shards of two batches, once they are asked for."""
-    folder = tmp_path / "project"
-    shutil.copytree(built, folder)
-    monkeypatch.chdir(folder)
+    folder = enter_copy(built, tmp_path, monkeypatch)
     edit_params(folder, "sample", pictures_per_shard=5)
     return folder
 

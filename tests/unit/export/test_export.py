@@ -1,6 +1,5 @@
 """What `make export` writes, loaded with plain diffusers, draws what the stage `sample` drew."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from stages import encode, finetune, sample
+from stages import finetune, sample
 from stages.artifacts.tables import read_json, read_samples
 from stages.config import paths
 from stages.export import __main__ as export
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.diffusion_project import build_encoded_project, edit_params, enter_copy
 
 MODEL = "models/tiny"
 LORA = {"rank": 2, "alpha": 5, "targets": ["to_k", "to_out.0"], "use_dora": False}
@@ -23,19 +22,13 @@ LORA = {"rank": 2, "alpha": 5, "targets": ["to_k", "to_out.0"], "use_dora": Fals
 @pytest.fixture(scope="module")
 def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoded") / "project"
-    build_project(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        encode.main()
+    build_encoded_project(folder)
     return folder
 
 
 @pytest.fixture
 def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    shutil.copytree(encoded_project, folder)
-    monkeypatch.chdir(folder)
-    return folder
+    return enter_copy(encoded_project, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("method", ["attn2", "full"])

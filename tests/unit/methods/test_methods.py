@@ -1,5 +1,5 @@
 import json
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from stages.charts.methods import draw_methods
 from stages.config.params import Params, load_params
 from stages.methods.__main__ import check_alike, main
+from tests.experiments import replace_in_params, write_experiments
 
 SIZES = {"attn2": 391_968, "full": 5_599_652}
 GAINS = {"attn2": 0.01, "full": -0.02}
@@ -28,33 +29,16 @@ def write_results(method: str) -> None:
     pd.DataFrame([other, row]).to_csv("plots/forgetting.csv", index=False)
 
 
+def write_experiment(method: str) -> None:
+    replace_in_params("method: attn2\n", f"method: {method}\n")
+    write_results(method)
+
+
 @pytest.fixture
 def experiments(tmp_path, monkeypatch):
     """A repository with the experiments attn2 and full, where `dvc exp` puts them."""
-    text = Path("params.yaml").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-
-    def git(*arguments: str) -> str:
-        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-        command = ["git", *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    git("init", "-q")
-    Path(".dvc").mkdir()
-    Path(".dvc/config").write_text("", encoding="utf-8")
-    Path("params.yaml").write_text(text, encoding="utf-8")
-    git("add", "-A")
-    git("commit", "-qm", "start")
-    start = git("rev-parse", "HEAD")
-    for method in SIZES:
-        changed = text.replace("method: attn2\n", f"method: {method}\n")
-        assert method == "attn2" or changed != text
-        Path("params.yaml").write_text(changed, encoding="utf-8")
-        write_results(method)
-        git("add", "-A")
-        git("commit", "-qm", method)
-        git("update-ref", f"refs/exps/{start[:2]}/{start[2:]}/{method}", "HEAD")
-        git("reset", "-q", "--hard", start)
+    write_experiments({method: partial(write_experiment, method) for method in SIZES})
 
 
 def test_experiments_are_read_by_name_into_a_table_and_a_chart(experiments):

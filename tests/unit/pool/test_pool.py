@@ -1,4 +1,4 @@
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -6,6 +6,7 @@ import pytest
 
 from stages.config.params import load_params
 from stages.pool.__main__ import check_alike, main
+from tests.experiments import replace_in_params, write_experiments
 
 
 def make_prompts(shift: float) -> pd.DataFrame:
@@ -29,34 +30,18 @@ def make_prompts(shift: float) -> pd.DataFrame:
     )
 
 
+def write_seed(seed: int, shift: float) -> None:
+    replace_in_params("seed: 0                 # order", f"seed: {seed}   # order")
+    Path("plots").mkdir(exist_ok=True)
+    make_prompts(shift).to_csv("plots/by_prompt.csv", index=False)
+
+
 @pytest.fixture
 def experiments(tmp_path, monkeypatch):
     """A repository with the experiments seed-0 and seed-1, where `dvc exp` puts them."""
-    text = Path("params.yaml").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-
-    def git(*arguments: str) -> str:
-        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-        command = ["git", *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    git("init", "-q")
-    Path(".dvc").mkdir()
-    Path(".dvc/config").write_text("", encoding="utf-8")
-    Path("params.yaml").write_text(text, encoding="utf-8")
-    git("add", "-A")
-    git("commit", "-qm", "start")
-    start = git("rev-parse", "HEAD")
-    for seed, shift in enumerate((-0.01, 0.01)):
-        changed = text.replace("seed: 0                 # order", f"seed: {seed}   # order")
-        assert seed == 0 or changed != text
-        Path("params.yaml").write_text(changed, encoding="utf-8")
-        Path("plots").mkdir(exist_ok=True)
-        make_prompts(shift).to_csv("plots/by_prompt.csv", index=False)
-        git("add", "-A")
-        git("commit", "-qm", f"seed {seed}")
-        git("update-ref", f"refs/exps/{start[:2]}/{start[2:]}/seed-{seed}", "HEAD")
-        git("reset", "-q", "--hard", start)
+    shifts = enumerate((-0.01, 0.01))
+    write_experiments({f"seed-{seed}": partial(write_seed, seed, shift) for seed, shift in shifts})
 
 
 def test_experiments_are_read_by_name_and_pooled(experiments):
