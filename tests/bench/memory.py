@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from tests.stable_diffusion_1 import build_unet
+from tests.stable_diffusion import build_unet
 
 GIB = 2**30
 ADAM_BYTES = 16

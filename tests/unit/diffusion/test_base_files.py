@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 
 from stages.diffusion.base_files import PARAMETERS, STABLE_DIFFUSION_1, describe_base
-from tests.stable_diffusion_1 import build_text_encoder, build_unet, build_vae
+from tests.stable_diffusion import build_text_encoder, build_unet, build_vae
 from tests.unit.diffusion.conftest import build_base_params
 
 
