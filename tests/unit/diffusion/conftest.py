@@ -52,6 +52,8 @@ SAMPLE = {
     "images_per_class_prompt": 1,
     "images_per_marketing_prompt": 2,
     "batch_size": 4,
+    "shard_above": 100,
+    "pictures_per_shard": 10,
     "seed": 0,
 }
 
