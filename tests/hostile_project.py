@@ -11,10 +11,12 @@ from stages import (
     compare,
     encode,
     finetune,
+    instance,
     preflight,
     prepare,
     reference,
     report,
+    resemblance,
     sample,
     score,
 )
@@ -25,9 +27,10 @@ from tests.tiny import IMAGE_SIZE_PX, build_base, build_scorer
 from tests.unit.diffusion_project import PARAMS, edit_params
 
 STAGES = (
-    *((stage.main, ()) for stage in (check, preflight, prepare, reference, encode, finetune)),
+    *((stage.main, ()) for stage in (check, preflight, prepare, instance, reference, encode)),
+    (finetune.main, ()),
     *((stage.main, (variant,)) for stage in (sample, score) for variant in paths.VARIANTS),
-    *((stage.main, ()) for stage in (compare, report)),
+    *((stage.main, ()) for stage in (compare, resemblance, report)),
 )
 
 

@@ -74,8 +74,9 @@ def take(check: Callable[[Any], Params], given: Any) -> Params | list[str]:
 def check_sane(params: Params) -> None:
     """What any params that are taken promise."""
     for section in (params.finetune, params.sample, params.compare, params.score):
-        for value in section.model_dump().values():
-            assert not isinstance(value, bool)
+        for name, value in section:
+            is_switch = type(section).model_fields[name].annotation is bool
+            assert isinstance(value, bool) == is_switch
             assert not isinstance(value, float) or math.isfinite(value)
     assert params.base in params.bases
 

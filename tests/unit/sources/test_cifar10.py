@@ -33,5 +33,6 @@ def test_cifar10_without_a_network_says_which_file_to_put_where(monkeypatch, tmp
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
     with pytest.raises(FileNotFoundError) as caught:
         open_source(make_data("cifar10", tmp_path), CLASSES)
-    assert "(no network); put cifar-10-python.tar.gz (MD5 c58f30108f718f" in str(caught.value)
-    assert str(caught.value).endswith(f"into {tmp_path}")
+    message = str(caught.value)
+    assert "(no network); put cifar-10-python.tar.gz (170 MB, MD5 c58f30108f718f" in message
+    assert message.endswith(f"into {tmp_path}")
