@@ -25,7 +25,15 @@ logger = logging.getLogger(__name__)
 
 METRIC = "clip_cosine"
 COST = ("num_trainable_parameters", "validation_loss_change")
-COMPARED = ("method", "learning_rate", "lora", "max_train_steps", "seed")
+COMPARED = (
+    "method",
+    "learning_rate",
+    "lora",
+    "textual_inversion",
+    "dreambooth",
+    "max_train_steps",
+    "seed",
+)
 """Keys of `finetune` in which the experiments may differ: what is compared is a way to train."""
 HARMLESS = ("compare", "report")
 

@@ -1,6 +1,7 @@
 """A project folder with encoded inputs of the stages that run a diffusion model, in seconds."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ def edit_params(folder: Path, section: str, **changes: Any) -> None:
         else:
             params[section][key] = value
     yaml.dump(params, folder / "params.yaml")
+
+
+def kill_after(train: object, num_steps: int) -> object:
+    """The loop `train`, killed after so many steps."""
+
+    def killed(*args: object) -> Iterator[object]:
+        for taken, step in enumerate(train(*args)):
+            if taken == num_steps:
+                raise KeyboardInterrupt
+            yield step
+
+    return killed
 
 
 def build_pairs() -> pd.DataFrame:

@@ -22,7 +22,13 @@ from stages.artifacts.tensors import read_finetuned, read_latents, read_prompt_e
 from stages.config import paths
 from stages.config.params import Method
 from tests.tiny import build_base
-from tests.unit.diffusion_project import build_encoded_project, build_pairs, edit_params, enter_copy
+from tests.unit.diffusion_project import (
+    build_encoded_project,
+    build_pairs,
+    edit_params,
+    enter_copy,
+    kill_after,
+)
 
 METHODS = get_args(Method)
 WEIGHTS = paths.FINETUNED / "unet.safetensors"
@@ -324,16 +330,6 @@ def test_ctrl_c_keeps_the_batches_under_way(
 def test_an_unknown_variant_is_refused(project: Path) -> None:
     with pytest.raises(ValueError, match="found variant 'base'; should be baseline or finetuned"):
         sample.main("base")
-
-
-def kill_after(train: object, num_steps: int) -> object:
-    def killed(*args: object) -> Iterator[object]:
-        for taken, step in enumerate(train(*args)):
-            if taken == num_steps:
-                raise KeyboardInterrupt
-            yield step
-
-    return killed
 
 
 def interrupt_after(train: object, num_steps: int) -> object:

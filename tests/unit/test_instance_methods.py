@@ -1,7 +1,6 @@
 """textual_inversion and dreambooth across stages, on a micro base: what they promise."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,15 @@ from stages.artifacts.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
 from stages.artifacts.tables import read_csv, read_json
 from stages.config import paths
 from stages.config.params import INSTANCE_METHODS, load_params
+from stages.diffusion import instance as sampling
 from stages.export import __main__ as export
 from tests.tiny import build_base, build_scorer
-from tests.unit.diffusion_project import build_project, edit_params, enter_copy
+from tests.unit.diffusion_project import (
+    build_project,
+    edit_params,
+    enter_copy,
+    kill_after,
+)
 
 MODEL = "models/tiny"
 WORD = paths.FINETUNED / "learned_embeds.safetensors"
@@ -142,13 +147,13 @@ def test_a_killed_comparison_keeps_finished_batches(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teach(project, "textual_inversion")
+    resemblance.main()  # from now on all modules are loaded that the hash of the code covers
+    shutil.rmtree(paths.SCRATCH)
     resemblance.main()
     expected = read_folder(paths.INSTANCE_SAMPLES / "finetuned"), paths.RESEMBLANCE.read_bytes()
     batches = sorted(paths.SCRATCH.glob("resemblance/*/*/batch_*.safetensors"))
     assert len(batches) == 6  # three of two pictures for each variant
     batches[-1].unlink()
-    from stages.diffusion import instance as sampling  # noqa: PLC0415 - as the stage does
-
     real, sizes = sampling.sample_pictures, []
     monkeypatch.setattr(
         sampling,
@@ -231,16 +236,6 @@ def draw(pipeline: StableDiffusionPipeline, row: pd.Series) -> np.ndarray:
     prompt = row["finetuned_prompt"]
     image = pipeline(prompt, latents=latents, num_inference_steps=2, guidance_scale=7.5)
     return np.asarray(image.images[0], dtype=int)
-
-
-def kill_after(train: object, num_steps: int) -> object:
-    def killed(*args: object) -> Iterator[object]:
-        for taken, step in enumerate(train(*args)):
-            if taken == num_steps:
-                raise KeyboardInterrupt
-            yield step
-
-    return killed
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
