@@ -21,7 +21,7 @@ from tests.torture.evidence import (
     clear,
     compare_results,
     count_done,
-    hash_results,
+    read_results,
     read_resumed,
 )
 
@@ -63,7 +63,7 @@ class Torture:
         if result.exit_code:
             raise RuntimeError("the undisturbed run failed:\n" + "\n".join(result.lines))
         self.durations = result.durations
-        self.expected = hash_results(self.project)
+        self.expected = read_results(self.project.folder)
 
     def run_killed(self, bar: tqdm) -> None:
         """From nothing to the end, with the kills that are still due."""
@@ -83,7 +83,7 @@ class Torture:
         if result.exit_code:
             self.fail(f"`dvc repro` ended with {result.exit_code}", result.lines)
             return
-        for line in compare_results(self.expected, hash_results(self.project)):
+        for line in compare_results(self.expected, read_results(self.project.folder)):
             self.fail(line)
 
     def choose_moment(self, stage: str) -> float | None:

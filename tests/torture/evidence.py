@@ -1,6 +1,5 @@
 """What a project holds: its final bytes, and unfinished work that must not be done again."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -12,33 +11,46 @@ from tests.micro_project import Project
 
 RESULTS = ("data", "metrics", "models/finetuned", "plots")
 WALL_CLOCK = re.compile(
-    r'"(?:steps_per_second|peak_memory_mib)": [^,\n]+|<dt>(?:training|memory)</dt><dd>.*?</dd>'
+    r'"(?:steps_per_second|peak_memory_mib)": [^,\n]+'
+    r"|<dt>(?:steps_per_second|peak_memory_mib|training|memory)</dt><dd>.*?</dd>"
 )
 """Figures that no two runs share, in metrics/finetune.json and in the report."""
+SHOWN = 60
+"""Bytes on either side of a difference."""
 RESUMED = re.compile(r"(finetune|sample): goes on after (?:step )?(\d+)")
 
 
-def hash_results(project: Project) -> dict[str, str]:
-    """The digest of each output, by its path; wall-clock figures aside."""
+def read_results(folder: Path) -> dict[str, bytes]:
+    """What each output in the folder of a project holds, by its path; wall-clock figures aside."""
     return {
-        str(file.relative_to(project.folder)): hashlib.sha256(_strip(file)).hexdigest()
-        for folder in RESULTS
-        for file in sorted((project.folder / folder).rglob("*"))
+        str(file.relative_to(folder)): _strip(file)
+        for name in RESULTS
+        for file in sorted((folder / name).rglob("*"))
         if file.is_file() and file.name != ".gitignore"
     }
 
 
-def compare_results(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+def compare_results(expected: dict[str, bytes], found: dict[str, bytes]) -> list[str]:
     """A line for each file that is missing, new or different."""
     lines = [f"{name} is missing" for name in expected.keys() - found.keys()]
     lines += [f"{name} is new" for name in found.keys() - expected.keys()]
-    shared = expected.keys() & found.keys()
-    return sorted(lines + [f"{name} differs" for name in shared if expected[name] != found[name]])
+    for name in expected.keys() & found.keys():
+        if expected[name] != found[name]:
+            lines.append(f"{name} differs: {_show_difference(expected[name], found[name])}")
+    return sorted(lines)
+
+
+def _show_difference(expected: bytes, found: bytes) -> str:
+    """Both sides about the first byte that differs."""
+    pairs = zip(expected, found, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(found)))
+    around = slice(max(0, at - SHOWN), at + SHOWN)
+    return f"at byte {at}, {expected[around]!r} became {found[around]!r}"
 
 
 def clear(project: Project) -> None:
     """Remove every result, all unfinished work and DVC's memory of them."""
-    for name in [*hash_results(project), "dvc.lock"]:
+    for name in [*read_results(project.folder), "dvc.lock"]:
         (project.folder / name).unlink(missing_ok=True)
     for name in ("scratch", ".dvc/cache", ".dvc/tmp", "models/finetuned", "data/samples"):
         shutil.rmtree(project.folder / name, ignore_errors=True)
