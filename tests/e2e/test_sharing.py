@@ -23,12 +23,10 @@ DVC_YAML = """stages:
     metrics:
       - metrics/finetune.json: {cache: false}
   report:
-    cmd: python stage.py words plots/report.html metrics/report.json
+    cmd: python stage.py words plots/report.html plots/words.json
     deps: [stage.py, models/finetuned.bin]
     params: [words]
-    outs: [plots/report.html]
-    metrics:
-      - metrics/report.json: {cache: false}
+    outs: [plots/report.html, plots/words.json]
 """
 STAGE = """import json, pathlib, re, sys
 key, out, metric = sys.argv[1:]
@@ -38,6 +36,7 @@ for name, text in ((out, value * 1000), (metric, json.dumps({key: len(value)})))
     pathlib.Path(name).write_text(text)
 """
 BRANCH = "main"
+WEIGHTS, REPORT = "models/finetuned.bin", "plots/report.html"
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +69,54 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_a_second_clone_pulls_the_report_and_runs_no_stage(team):
     second = clone(team, "second")
     run(second, "dvc", "pull")
-    report = "plots/report.html"
-    assert (second / report).read_bytes() == (team / "first" / report).read_bytes()
+    assert (second / REPORT).read_bytes() == (team / "first" / REPORT).read_bytes()
     assert list_runs(run(second, "dvc", "repro")) == []
     assert "up to date" in run(second, "dvc", "status")
     assert run(second, "git", "status", "--porcelain") == ""
+
+
+def test_an_experiment_goes_to_another_clone_with_its_files(team):
+    second = clone(team, "experimenter")
+    run(second, "dvc", "pull")
+    ran = run(second, "dvc", "exp", "run", "-n", "mine", "-S", "rate=fast")
+    assert list_runs(ran) == ["finetune", "report"]
+    made = [(second / name).read_bytes() for name in (WEIGHTS, REPORT)]
+    run(second, "dvc", "exp", "push", "origin", "mine")
+
+    first = team / "first"
+    assert "mine" in run(first, "dvc", "exp", "list", "origin")
+    run(first, "dvc", "exp", "pull", "origin", "mine")
+    run(first, "dvc", "exp", "apply", "mine")
+    assert [(first / name).read_bytes() for name in (WEIGHTS, REPORT)] == made
+    assert list_runs(run(first, "dvc", "repro")) == []
+    run(first, "git", "checkout", "HEAD", "--", ".")
+    run(first, "dvc", "checkout")
+
+
+def test_with_the_run_cache_no_clone_runs_again_what_another_ran(team):
+    """Of stages whose outputs are all in the cache: metrics that git keeps are not pushed."""
+    first, other = team / "first", "rate: slow\nwords: b\n"
+    (first / "params.yaml").write_text(other)
+    assert list_runs(run(first, "dvc", "repro")) == ["report"]
+    made = (first / REPORT).read_bytes()
+    run(first, "dvc", "push", "--run-cache")
+    run(first, "git", "checkout", "HEAD", "--", ".")
+    run(first, "dvc", "checkout")
+
+    third = clone(team, "third")
+    run(third, "dvc", "pull", "--run-cache")
+    (third / "params.yaml").write_text(other)
+    output = run(third, "dvc", "repro", "--pull")
+    assert "Stage 'report' is cached - skipping run" in output
+    assert (third / REPORT).read_bytes() == made
+
+
+def test_a_half_pulled_clone_fetches_the_rest_instead_of_running(team):
+    half = clone(team, "half")
+    run(half, "dvc", "pull", "report")
+    assert not (half / WEIGHTS).exists()
+    assert list_runs(run(half, "dvc", "repro", "--pull")) == []
+    assert (half / REPORT).read_bytes() == (team / "first" / REPORT).read_bytes()
 
 
 def clone(team: Path, name: str) -> Path:
