@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 from stages import report
 from stages.config.params import load_params
 from stages.drawing.pictures import draw_picture
-from stages.drawing.teapot import draw_teapot_picture
+from stages.drawing.red_frog import draw_red_frog_picture
 
 ROOT = Path(__file__).parents[1]
 METRICS = {
@@ -371,16 +371,16 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_thing(folder: Path, num_pictures: int) -> None:
-    """What `resemblance` writes of so many pictures of a teapot; empty for none."""
+    """What `resemblance` writes of so many pictures of the red frog; empty for none."""
     files = [f"instance-{number}_000.png" for number in range(num_pictures)]
     buffer = io.BytesIO()
-    draw_teapot_picture(0).save(buffer, format="PNG")
-    rows = [(buffer.getvalue(), "a <teapot>", "train", f"drawn/{name}") for name in files]
+    draw_red_frog_picture(0).save(buffer, format="PNG")
+    rows = [(buffer.getvalue(), "a <my-frog>", "train", f"drawn/{name}") for name in files]
     table = pd.DataFrame(rows, columns=["image", "caption", "split", "source_id"])
     table.to_parquet(folder / "data/instance.parquet")
     pairs = pd.DataFrame({"file_name": files, "prompt_id": files}).assign(
         baseline_prompt="a coffee mug",
-        finetuned_prompt="a <teapot>",
+        finetuned_prompt="a <my-frog>",
         index=0,
         seed=1,
         baseline=0.5,
@@ -390,7 +390,7 @@ def write_thing(folder: Path, num_pictures: int) -> None:
         samples = folder / "data/instance_samples" / variant
         samples.mkdir(parents=True)
         for number, name in enumerate(files):
-            draw_teapot_picture(number).save(samples / name)
+            draw_red_frog_picture(number).save(samples / name)
     pairs.to_csv(folder / "data/instance_samples/scores.csv", index=False)
     names = ("baseline", "finetuned", "difference", "ci_low", "ci_high", "p_value", "real")
     values = (0.5, 0.8125, 0.3125, 0.25, 0.375, 0.0078, 0.9375)

@@ -249,6 +249,7 @@ class FinetuneParams(Section):
     train_batch_size: Count
     gradient_accumulation_steps: Count
     gradient_checkpointing: bool
+    optimizer: Literal["adamw", "adamw_8bit"]
     adam_beta1: Decay
     adam_beta2: Decay
     adam_weight_decay: Fraction

@@ -1,11 +1,16 @@
 """The state of a training run as tensors, so that a killed run goes on to the same bytes."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from stages.diffusion.optimizer import pack_state, unpack_state
 from stages.diffusion.train import Training, TrainStep
+
+OPTIMIZER = "optimizer/"
+"""Before the names of what the optimizer keeps."""
 
 
 @dataclass
@@ -22,7 +27,7 @@ class History:
 
 
 def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
-    """Weights and their average, AdamW's moments, the loss scaler's state and the log.
+    """Weights and their average, the optimizer's state, the loss scaler's state and the log.
 
     At least one step has been taken.
     """
@@ -32,8 +37,8 @@ def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
     }
     for name, weight in training.weights.items():
         tensors[f"weight/{name}"] = weight.detach()
-        for key, value in training.optimizer.state[weight].items():
-            tensors[f"{key}/{name}"] = value
+        for key, value in pack_state(training.optimizer, weight).items():
+            tensors[f"{OPTIMIZER}{key}/{name}"] = value
     if training.ema is not None:
         for name, average in zip(training.weights, training.ema.shadow_params, strict=True):
             tensors[f"ema/{name}"] = average
@@ -48,15 +53,14 @@ def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
 @torch.no_grad()
 def unpack_checkpoint(training: Training, tensors: dict[str, Tensor]) -> History:
     """Put a packed state back into `training` and return the log."""
+    states: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for path, value in tensors.items():
+        if path.startswith(OPTIMIZER):
+            key, name = path.removeprefix(OPTIMIZER).split("/", 1)
+            states[name][key] = value
     for name, weight in training.weights.items():
         weight.copy_(tensors[f"weight/{name}"])
-        training.optimizer.state[weight] = {
-            "step": tensors[f"step/{name}"].clone(),  # AdamW keeps it on the CPU
-            # In the weight's own memory format, channels last for a convolution: fused AdamW pairs
-            # values by their place in memory.
-            "exp_avg": torch.empty_like(weight).copy_(tensors[f"exp_avg/{name}"]),
-            "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"exp_avg_sq/{name}"]),
-        }
+        unpack_state(training.optimizer, weight, states[name])
     if training.ema is not None:
         for name, average in zip(training.weights, training.ema.shadow_params, strict=True):
             average.copy_(tensors[f"ema/{name}"])

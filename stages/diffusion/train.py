@@ -23,6 +23,7 @@ from stages.diffusion.batches import (
 from stages.diffusion.components import DTYPES
 from stages.diffusion.inversion import LearnedCaptions
 from stages.diffusion.loss import NoisyBatch, compute_loss
+from stages.diffusion.optimizer import build_optimizer
 from stages.diffusion.parallel import (
     add_up,
     average,
@@ -49,7 +50,7 @@ class Training:
     Attributes:
         unet: Prepared by the accelerator; only `weights` are trainable.
         weights: The trainable parameters by name, float32.
-        optimizer: AdamW over `weights`, prepared by the accelerator.
+        optimizer: Over `weights`, prepared by the accelerator.
         accelerator: Holds mixed precision, the loss scaler and the accumulation of batches.
         noise_scheduler: Adds noise; its config holds the prediction type.
         params: The section `finetune`.
@@ -97,14 +98,7 @@ def build_training(
         unet.enable_gradient_checkpointing()
     unet.to(accelerator.device)
     nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
-    optimizer = torch.optim.AdamW(
-        weights.values(),
-        lr=learning_rate,
-        betas=(params.adam_beta1, params.adam_beta2),
-        weight_decay=params.adam_weight_decay,
-        eps=params.adam_epsilon,
-        fused=True,
-    )
+    optimizer = build_optimizer(weights.values(), params, learning_rate)
     # Not wrapped for several processes, see `parallel`: evaluation_mode leaves that out.
     unet = accelerator.prepare_model(unet, evaluation_mode=accelerator.num_processes > 1)
     optimizer = accelerator.prepare(optimizer)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from stages.artifacts.images import decode_image
 from stages.config.params import InstanceParams
-from stages.drawing.teapot import TEAPOT, draw_teapot_picture
+from stages.drawing.red_frog import RED_FROG, draw_red_frog_picture
 from stages.sources.choosing import Choice
 from stages.sources.imagefolder import SUFFIXES
 from stages.sources.source import Entry, Source
@@ -42,8 +42,8 @@ def choose_instance(source: Source, instance: InstanceParams) -> Choice:
 
 
 def _open_drawn() -> Source:
-    entries = [Entry(f"drawn/{TEAPOT.name}/{seed}") for seed in range(NUM_DRAWN)]
-    return Source("drawn", entries, draw_teapot_picture)
+    entries = [Entry(f"drawn/{RED_FROG.name}/{seed}") for seed in range(NUM_DRAWN)]
+    return Source("drawn", entries, draw_red_frog_picture)
 
 
 def _open_folder(root: Path) -> Source:

@@ -17,8 +17,11 @@ from tests.bench.memory import list_accounts
 from tests.bench.pipeline import measure_pipeline
 from tests.bench.sampling import measure_sampling
 from tests.bench.scale import measure_processes, measure_scale
+from tests.bench.stable_diffusion import describe_stable_diffusion
 from tests.bench.training import measure_training
 from tests.bench.turns import Round
+
+DESCRIPTIONS = {"memory": list_accounts, "stable_diffusion": describe_stable_diffusion}
 
 
 class Row(NamedTuple):
@@ -44,12 +47,13 @@ def main() -> None:
     """Print the table; `python -m tests.bench sampling training` measures only those.
 
     `processes` and `scale` are measured when they are asked for: see docs/scaling.md.
-    `python -m tests.bench memory` prints the account of a GPU's memory instead.
+    `python -m tests.bench memory` and `stable_diffusion` print what docs/benchmarks.md shows.
     """
-    if sys.argv[1:] == ["memory"]:
-        sys.stdout.write("\n".join(list_accounts()) + "\n")
+    arguments = sys.argv[1:]
+    if len(arguments) == 1 and arguments[0] in DESCRIPTIONS:
+        sys.stdout.write("\n".join(DESCRIPTIONS[arguments[0]]()) + "\n")
         return
-    parts = sys.argv[1:] or ["sampling", "training", "evidence", "pipeline"]
+    parts = arguments or ["sampling", "training", "evidence", "pipeline"]
     rows = []
     if "sampling" in parts:
         ratio = compare_rounds("sampling a picture", measure_sampling())

@@ -32,9 +32,9 @@ def test_pictures_take_the_caption_templates_by_turns_and_are_disjoint(project: 
     assert pictures["split"].tolist() == ["train"] * 3 + ["held_out"] * 8
     assert pictures["source_id"].is_unique
     assert pictures["caption"].head(3).tolist() == [
-        "a photo of a <teapot>",
-        "a <teapot>",
-        "a photo of a <teapot>",
+        "a photo of a <my-frog>",
+        "a <my-frog>",
+        "a photo of a <my-frog>",
     ]
     sizes = {decode_image(data, "picture").size for data in pictures["image"]}
     assert sizes == {(64, 64)}
@@ -44,18 +44,18 @@ def test_the_new_word_stands_alone_and_the_rare_one_before_the_class(project: Pa
     run("textual_inversion")
     prompts = read_instance_prompts(paths.INSTANCE_PROMPTS)
     assert prompts.iloc[3][["baseline", "finetuned"]].tolist() == [
-        "a coffee mug on a wooden table",
-        "a <teapot> on a wooden table",
+        "a frog on a wooden table",
+        "a <my-frog> on a wooden table",
     ]
     assert read_instance_words(paths.INSTANCE_WORDS) == {
-        "placeholder": "<teapot>",
-        "initializer": "mug",
+        "placeholder": "<my-frog>",
+        "initializer": "frog",
     }
     run("dreambooth")
     prompts = read_instance_prompts(paths.INSTANCE_PROMPTS)
-    assert prompts.iloc[3]["finetuned"] == "a sks coffee mug on a wooden table"
+    assert prompts.iloc[3]["finetuned"] == "a sks frog on a wooden table"
     captions = read_instance_words(paths.INSTANCE_WORDS)["class_captions"]
-    assert captions[0] == "a photo of a coffee mug"
+    assert captions[0] == "a photo of a frog"
     assert prompts["prompt_id"].is_unique
 
 

@@ -32,6 +32,7 @@ FINETUNE = {
     "train_batch_size": 4,
     "gradient_accumulation_steps": 1,
     "gradient_checkpointing": False,
+    "optimizer": "adamw",
     "adam_beta1": 0.9,
     "adam_beta2": 0.999,
     "adam_weight_decay": 0.01,

@@ -1,11 +1,13 @@
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers.optimization import get_scheduler
 
+from stages.artifacts.tensors import read_checkpoint, write_tensors
 from stages.config.params import BaseParams
 from stages.diffusion.batches import EncodedPairs, draw_batches
 from stages.diffusion.components import load_noise_scheduler, load_unet
@@ -153,18 +155,21 @@ def test_the_validation_loss_is_of_the_average(base: BaseParams, pairs: EncodedP
     assert measure_validation_loss(plain, pairs) == loss
 
 
-@pytest.mark.parametrize("ema_decay", [None, 0.9])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ema_decay": 0.9}, {"method": "full"}, {"method": "full", "optimizer": "adamw_8bit"}],
+)
 def test_a_resumed_run_has_the_same_bytes(
-    base: BaseParams, pairs: EncodedPairs, ema_decay: float | None
+    base: BaseParams, pairs: EncodedPairs, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    straight = start(base, ema_decay=ema_decay)
+    straight = start(base, **changes)
     history = History(list(train(straight, pairs)))
-    killed = start(base, ema_decay=ema_decay)
+    killed = start(base, **changes)
     first = History([record for _, record in zip(range(2), train(killed, pairs), strict=False)])
     first.validation.append((0, 0.1))
-    checkpoint = {n: t.clone() for n, t in pack_checkpoint(killed, first).items()}
-    resumed = start(base, ema_decay=ema_decay)
-    second = unpack_checkpoint(resumed, checkpoint)
+    write_tensors(tmp_path / "checkpoint.safetensors", pack_checkpoint(killed, first))
+    resumed = start(base, **changes)
+    second = unpack_checkpoint(resumed, read_checkpoint(tmp_path / "checkpoint.safetensors"))
     assert second == first
     second.steps += train(resumed, pairs, second.next_step)
     assert [s[:4] for s in second.steps] == [s[:4] for s in history.steps]  # all but seconds
