@@ -31,6 +31,7 @@ COMPARED = (
     "lora",
     "textual_inversion",
     "dreambooth",
+    "optimizer",
     "max_train_steps",
     "seed",
 )

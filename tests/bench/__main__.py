@@ -18,7 +18,7 @@ from tests.bench.pipeline import measure_pipeline
 from tests.bench.sampling import measure_sampling
 from tests.bench.scale import measure_processes, measure_scale
 from tests.bench.stable_diffusion import describe_stable_diffusion
-from tests.bench.training import measure_training
+from tests.bench.training import measure_checkpoints, measure_training
 from tests.bench.turns import Round
 
 DESCRIPTIONS = {"memory": list_accounts, "stable_diffusion": describe_stable_diffusion}
@@ -63,6 +63,9 @@ def main() -> None:
     if "training" in parts:
         ratio = compare_rounds("training a step", measure_training())
         rows.append(Row("an attn2 step against diffusers' usual step", ratio, 2.0, "x", True))
+        with tempfile.TemporaryDirectory() as folder:
+            percent = 100 * measure_checkpoints(Path(folder))
+        rows.append(Row("checkpoints, of training's time", percent, 3, "%", False))
     if "evidence" in parts:
         with tempfile.TemporaryDirectory() as folder:
             seconds = measure_evidence(Path(folder))

@@ -1,19 +1,24 @@
 """Our attn2 step on cached pairs against the usual one: whole U-Net, encoders in the loop."""
 
+import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import functional as F
 
+from stages.artifacts.tensors import write_tensors
 from stages.config.memory import keep_freed_memory
 from stages.config.params import Params, load_params
 from stages.diffusion.components import load_noise_scheduler, load_unet
 from stages.diffusion.methods import choose_weights
-from stages.diffusion.train import EncodedPairs, build_training, train
+from stages.diffusion.resume import History, pack_checkpoint
+from stages.diffusion.train import EncodedPairs, Training, build_training, train
 from tests.bench.turns import Round, measure_by_turns
 
-NUM_ROUNDS, NUM_STEPS = 5, 15
+NUM_ROUNDS, NUM_STEPS, NUM_CHECKPOINTS = 5, 15, 10
 
 
 def measure_training() -> list[Round]:
@@ -58,8 +63,29 @@ def _time_usual() -> float:
     return (time.perf_counter() - started) / NUM_STEPS
 
 
+def measure_checkpoints(folder: Path) -> float:
+    """The part of training's time that checkpoints take at the interval of params.yaml."""
+    training, pairs = _build_ours()
+    history = History(list(train(training, pairs)))
+    seconds = []
+    for _ in range(NUM_CHECKPOINTS):
+        started = time.perf_counter()
+        write_tensors(folder / "checkpoint.safetensors", pack_checkpoint(training, history))
+        seconds.append(time.perf_counter() - started)
+    step = statistics.median(step.duration_s for step in history.steps)
+    between = step * training.params.checkpoint_steps
+    sys.stdout.write(f"a checkpoint: {statistics.median(seconds):.3f} s, every {between:.1f} s\n")
+    return statistics.median(seconds) / between
+
+
 def _time_ours() -> float:
     """The steps of the stage itself, the first one left out."""
+    seconds = [step.duration_s for step in train(*_build_ours())]
+    return sum(seconds[1:]) / NUM_STEPS
+
+
+def _build_ours() -> tuple[Training, EncodedPairs]:
+    """As the stage builds it, for one step more than counts."""
     keep_freed_memory()
     params = load_params()
     pairs = _make_pairs(StableDiffusionPipeline.from_pretrained(params.chosen.model), params)
@@ -70,8 +96,7 @@ def _time_ours() -> float:
     training = build_training(
         unet, weights, scheduler, settings, params.learning_rate, params.chosen.precision
     )
-    seconds = [step.duration_s for step in train(training, pairs)]
-    return sum(seconds[1:]) / NUM_STEPS
+    return training, pairs
 
 
 def _make_pairs(pipeline: StableDiffusionPipeline, params: Params, count: int = 64) -> EncodedPairs:
