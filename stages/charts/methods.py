@@ -1,5 +1,7 @@
 """The chart of training methods: what each cost in parameters, and what it gained and lost."""
 
+import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import pandas as pd
@@ -12,6 +14,8 @@ from stages.charts.style import BASELINE, FINETUNED, style_figure, wrap_label
 HEIGHT_PX = 820
 HEADROOM_DECADES = 0.5
 """Of the logarithmic axis, beyond the smallest and the largest method."""
+LABEL_DECADES = 0.2
+"""The width of a short name."""
 
 
 class Panel(NamedTuple):
@@ -47,7 +51,7 @@ def draw_methods(table: pd.DataFrame, confidence_level: float) -> go.Figure:
             error_y=_draw_intervals(table, panel),
             mode="markers+text",
             text=names,
-            textposition="middle right",
+            textposition=_place_labels(sizes.tolist()),
             marker={"color": FINETUNED, "size": 11},
             customdata=[_word(values, panel, confidence_level) for values in _list_rows(table)],
             hovertemplate="%{customdata}<extra></extra>",
@@ -70,9 +74,19 @@ def draw_methods(table: pd.DataFrame, confidence_level: float) -> go.Figure:
 
 
 def _reach(sizes: pd.Series) -> dict[str, list[float]]:
-    """The range of the axis, in powers of ten; the labels stand to the right of their points."""
+    """The range of the axis, in powers of ten; labels stand at either side of their points."""
     low, high = (len(str(int(size))) - 1 for size in (sizes.min(), sizes.max()))
     return {"range": [low - HEADROOM_DECADES, high + 1 + HEADROOM_DECADES]}
+
+
+def _place_labels(sizes: list[int]) -> list[str]:
+    """Right of a point, but left where a larger method would be under the label."""
+    order = sorted(range(len(sizes)), key=lambda index: sizes[index])
+    places = ["middle right"] * len(sizes)
+    for index, larger in pairwise(order):
+        if math.log10(sizes[larger] / sizes[index]) < LABEL_DECADES:
+            places[index] = "middle left"
+    return places
 
 
 def _draw_intervals(table: pd.DataFrame, panel: Panel) -> dict | None:

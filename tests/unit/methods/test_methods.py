@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.charts.methods import draw_methods
+from stages.charts.methods import _place_labels, draw_methods
 from stages.config.params import Params, load_params
 from stages.methods.__main__ import check_alike, main
 from tests.experiments import replace_in_params, write_experiments
@@ -105,3 +105,11 @@ def test_the_chart_shows_every_experiment_by_its_size_with_its_intervals():
     low, high = figure.layout.xaxis.range
     assert low < 3
     assert high > 6.4  # log10 of the largest
+
+
+def test_labels_of_methods_of_nearly_one_size_stand_at_either_side():
+    assert _place_labels([391_968, 204_800, 207_872]) == [
+        "middle right",
+        "middle left",
+        "middle right",
+    ]
