@@ -8,6 +8,7 @@ can be an echo waits for a while, in which the launcher ends the process.
 """
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,7 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
         SystemExit: With 1 after a user's mistake, with 130 after Ctrl-C.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as it was before `stages` took it
+    gc.enable()  # likewise
     _set_up_logging()
     keep_freed_memory()
     end_with_launcher()

@@ -1,5 +1,8 @@
 import errno
 import logging
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -65,3 +68,30 @@ def test_arguments_reach_main_and_the_seconds_are_logged(caplog):
     assert seen == ["baseline"]
     assert caplog.messages[-1].endswith(" s")
     assert "baseline: " in caplog.messages[-1]
+
+
+def test_garbage_is_not_looked_for_during_imports_but_in_main():
+    code = """
+        import sys; sys.argv[0] = "-m"  # as `python -m` has it
+        import gc
+        import stages
+        assert not gc.isenabled()
+        from stages.config.entry import run_stage
+        run_stage(lambda: print(gc.isenabled()))
+    """
+    assert run_python(code) == "True"
+
+
+def test_no_compiler_is_imported_for_a_package_that_no_stage_needs():
+    code = """
+        import sys; sys.argv[0] = "-m"
+        import stages
+        import bitsandbytes
+        print("functorch.compile" in sys.modules)
+    """
+    assert run_python(code) == "False"
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
