@@ -5,24 +5,27 @@ data/prompt_embeds.safetensors.
 """
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from stages.artifacts.images import decode_image
-from stages.artifacts.tables import read_pairs
+from stages.artifacts.pairs import read_pairs, read_parts
 from stages.artifacts.tensors import (
     Latents,
     PromptEmbeds,
     build_latents,
     build_prompt_embeds,
+    map_tensor,
     write_latents,
     write_prompt_embeds,
 )
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import BaseParams, load_params
+from stages.config.scratch import use_folder
 from stages.diffusion.components import choose_device, load_text_encoder, load_vae
 from stages.diffusion.latents import encode_posterior, to_pixel_values
 from stages.diffusion.prompts import encode_prompts, warn_of_cuts
@@ -31,31 +34,34 @@ from stages.diffusion.sampling import measure_latents
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
+CAPTIONS_AT_ONCE = 1024
 
 
 def main() -> None:
     """Write the latents and caption embeddings of all pairs."""
     base = load_params().chosen
-    pairs = read_pairs(paths.PAIRS)
+    pairs = read_pairs(paths.PAIRS, ["caption", "split"])
     logger.info("encode: %d pairs with %s", len(pairs), base.model)
-    embeds = encode_captions(base, pairs["caption"].tolist())
-    latents = encode_images(base, pairs)
-    write_latents(paths.LATENTS, latents)
-    write_prompt_embeds(paths.PROMPT_EMBEDS, embeds)
+    with use_folder("encode") as folder:
+        embeds = encode_captions(base, pairs["caption"].tolist(), folder)
+        latents = encode_images(base, (pairs["split"] == "train").tolist(), folder)
+        write_latents(paths.LATENTS, latents)
+        write_prompt_embeds(paths.PROMPT_EMBEDS, embeds)
 
 
-def encode_images(base: BaseParams, pairs: pd.DataFrame) -> Latents:
-    """The VAE's posterior of each picture, in the order of the pairs."""
+def encode_images(base: BaseParams, is_train: list[bool], folder: Path) -> Latents:
+    """The VAE's posterior of each picture, in the order of the pairs, in files in `folder`."""
     vae = load_vae(base, choose_device())
-    measure_latents(vae, base.resolution_px)
-    parts = []
-    with tqdm(total=len(pairs), desc="encode", unit="picture") as bar:
-        for first in range(0, len(pairs), BATCH_SIZE):
-            images = decode_pictures(pairs.iloc[first : first + BATCH_SIZE], base.resolution_px)
-            parts.append(encode_posterior(vae, to_pixel_values(images)))
-            bar.update(len(images))
-    is_train = (pairs["split"] == "train").tolist()
-    return build_latents(parts, is_train, vae.config.scaling_factor)
+    shape = (len(is_train), *measure_latents(vae, base.resolution_px))
+    mean, std = (map_tensor(folder / name, shape) for name in ("mean", "std"))
+    first = 0
+    with tqdm(total=len(is_train), desc="encode", unit="picture") as bar:
+        for pairs in read_parts(paths.PAIRS, BATCH_SIZE):
+            rows = slice(first, first := first + len(pairs))
+            images = decode_pictures(pairs, base.resolution_px)
+            mean[rows], std[rows] = encode_posterior(vae, to_pixel_values(images))
+            bar.update(len(pairs))
+    return build_latents(mean, std, is_train, vae.config.scaling_factor)
 
 
 def decode_pictures(rows: pd.DataFrame, resolution_px: int) -> np.ndarray:
@@ -76,14 +82,18 @@ def decode_pictures(rows: pd.DataFrame, resolution_px: int) -> np.ndarray:
     return np.stack(pictures)
 
 
-def encode_captions(base: BaseParams, captions: list[str]) -> PromptEmbeds:
+def encode_captions(base: BaseParams, captions: list[str], folder: Path) -> PromptEmbeds:
     """The embedding of "" and of each distinct caption; captions past the limit are named."""
     tokenizer, text_encoder = load_text_encoder(base, choose_device())
     distinct = list(dict.fromkeys(["", *captions]))
     warn_of_cuts(tokenizer, distinct)
+    shape = (len(distinct), tokenizer.model_max_length, text_encoder.config.hidden_size)
+    embeds = map_tensor(folder / "prompt_embeds", shape)
+    for first in range(0, len(distinct), CAPTIONS_AT_ONCE):
+        rows = slice(first, first + CAPTIONS_AT_ONCE)
+        embeds[rows] = encode_prompts(tokenizer, text_encoder, distinct[rows])
     index = {caption: row for row, caption in enumerate(distinct)}
-    rows = [index[caption] for caption in captions]
-    return build_prompt_embeds(encode_prompts(tokenizer, text_encoder, distinct), rows)
+    return build_prompt_embeds(embeds, [index[caption] for caption in captions])
 
 
 if __name__ == "__main__":

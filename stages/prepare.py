@@ -9,7 +9,9 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 from PIL import Image
@@ -23,11 +25,13 @@ from stages.artifacts.images import (
     resize_to_square,
     write_png,
 )
-from stages.artifacts.tables import PAIRS_COLUMNS, write_table
+from stages.artifacts.pairs import open_pictures, read_pairs, write_pairs
+from stages.artifacts.tables import write_table
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.mistakes import show
 from stages.config.params import PromptsParams, load_params
+from stages.config.scratch import use_folder
 from stages.sources.choosing import choose_pictures
 from stages.sources.opening import open_source
 from stages.sources.source import Entry, Source
@@ -58,10 +62,11 @@ def main() -> None:
         ],
         ignore_index=True,
     )
-    pairs["image"] = load_pictures(source, [*choice.train, *choice.validation], base.resolution_px)
-    write_table(pairs[list(PAIRS_COLUMNS)], paths.PAIRS)
+    indices = [*choice.train, *choice.validation]
+    with load_pictures(source, indices, base.resolution_px) as pictures:
+        write_pairs(pairs, pictures, paths.PAIRS)
     write_table(prompts, paths.PROMPTS)
-    write_png(draw_pairs(pairs, prepare.classes), paths.PAIRS_SHEET)
+    write_png(draw_pairs(paths.PAIRS, prepare.classes), paths.PAIRS_SHEET)
     logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
 
 
@@ -130,17 +135,33 @@ def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None
     return fill_template(template, entry.class_name)
 
 
-def load_pictures(source: Source, indices: Sequence[int], resolution_px: int) -> list[bytes]:
-    """PNGs of the pictures, square and resized, in the order of `indices`."""
-    encoded = {}
-    order = sorted(indices)  # as sources store them
-    for index in tqdm(order, desc="pictures", unit=" pictures", mininterval=1):
-        encoded[index] = encode_png(resize_to_square(source.load_image(index), resolution_px))
-    return [encoded[index] for index in indices]
+@contextmanager
+def load_pictures(
+    source: Source, indices: Sequence[int], resolution_px: int
+) -> Iterator[Iterator[bytes]]:
+    """Give PNGs of the pictures, square and resized, in the order of `indices`.
+
+    They are loaded in the order in which sources store them, and wait on the disk: a million don't
+    fit in memory.
+    """
+    places = {}
+    with use_folder("prepare") as folder, (folder / "pictures").open("w+b") as file:
+        for index in tqdm(sorted(indices), desc="pictures", unit=" pictures", mininterval=1):
+            data = encode_png(resize_to_square(source.load_image(index), resolution_px))
+            places[index] = (file.tell(), len(data))
+            file.write(data)
+
+        def read(index: int) -> bytes:
+            offset, size = places[index]
+            file.seek(offset)
+            return file.read(size)
+
+        yield map(read, indices)
 
 
-def draw_pairs(pairs: pd.DataFrame, classes: Sequence[str]) -> Image.Image:
+def draw_pairs(path: Path, classes: Sequence[str]) -> Image.Image:
     """A row of training pictures for each class, or one row if the pairs have no classes."""
+    pairs, images = read_pairs(path, ["class", "split"]), open_pictures(path)
     train = pairs[pairs["split"] == "train"]
     groups = [(name, train[train["class"] == name]) for name in classes]
     if train["class"].isna().all():
@@ -148,7 +169,7 @@ def draw_pairs(pairs: pd.DataFrame, classes: Sequence[str]) -> Image.Image:
     rows = [
         (
             name[:MAX_LABEL],
-            [decode_image(data, name) for data in group["image"].head(SHEET_COLUMNS)],
+            [decode_image(images[row], name) for row in group.index[:SHEET_COLUMNS]],
         )
         for name, group in groups
     ]

@@ -7,11 +7,12 @@ of `score` embeds nothing again.
 import logging
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from stages.artifacts.embeds import Reference, write_embeds
 from stages.artifacts.images import decode_image
-from stages.artifacts.tables import read_pairs
+from stages.artifacts.pairs import read_parts
 from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.params import load_params
@@ -26,29 +27,27 @@ BATCH_SIZE = 64
 def main() -> None:
     """Write the embeds and classes of the training pictures, in the order of the pairs."""
     params = load_params()
-    pairs = read_pairs(paths.PAIRS, ["image", "class", "split", "source_id"])
-    pairs = pairs[pairs["split"] == "train"]
-
     scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
-    names = [f"{paths.PAIRS}, {source_id}" for source_id in pairs["source_id"]]
-    image_embeds = embed_pictures(scorer, pairs["image"].tolist(), names)
-    class_index = index_classes(pairs["class"].tolist(), params.prepare.classes)
+    parts, names = [], []
+    for pairs in read_parts(paths.PAIRS, BATCH_SIZE):
+        train = pairs[pairs["split"] == "train"]
+        if len(train):
+            parts.append(embed_pictures(scorer, train))
+            names += train["class"].tolist()
+    image_embeds = np.concatenate(parts)
+    class_index = index_classes(names, params.prepare.classes)
 
     write_embeds(paths.REFERENCE, Reference(image_embeds, class_index)._asdict())
-    logger.info("reference: %d training pictures embedded", len(pairs))
+    logger.info("reference: %d training pictures embedded", len(image_embeds))
 
 
-def embed_pictures(scorer: Scorer, pictures: list[bytes], names: list[str]) -> NDArray[np.float32]:
-    """Unit-norm embeds (M, E) of M encoded pictures; `names` tell them apart in errors."""
-    parts = []
-    for start in range(0, len(pictures), BATCH_SIZE):
-        batch = slice(start, start + BATCH_SIZE)
-        images = [
-            decode_image(data, name)
-            for data, name in zip(pictures[batch], names[batch], strict=True)
-        ]
-        parts.append(embed_images(scorer, images).numpy())
-    return np.concatenate(parts)
+def embed_pictures(scorer: Scorer, pairs: pd.DataFrame) -> NDArray[np.float32]:
+    """Unit-norm embeds (B, E) of the pictures of B pairs."""
+    images = [
+        decode_image(data, f"{paths.PAIRS}, {source_id}")
+        for data, source_id in zip(pairs["image"], pairs["source_id"], strict=True)
+    ]
+    return embed_images(scorer, images).numpy()
 
 
 def index_classes(names: list[str | None], classes: tuple[str, ...]) -> NDArray[np.int64]:

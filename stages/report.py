@@ -16,9 +16,10 @@ from stages.analysis.verdict import word_headline, word_verdict
 from stages.artifacts.atomic import replace_file
 from stages.artifacts.images import write_png
 from stages.artifacts.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
+from stages.artifacts.pairs import open_pictures, read_pairs
 from stages.artifacts.results import read_results
 from stages.artifacts.samples import Pictures
-from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json, read_pairs
+from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json
 from stages.charts.build import Inputs, build_page
 from stages.charts.grids import Colours, draw_grid
 from stages.charts.page import About, Page, render_page
@@ -68,6 +69,7 @@ def read_inputs() -> Inputs:
             for name, rows in scores.items()
         },
         pairs=read_training_pairs(),
+        training_images=open_pictures(paths.PAIRS),
         finetune=read_json(paths.FINETUNE_METRICS, "finetune"),
         loss=read_csv(paths.LOSS, LOSS_SCHEMA, "finetune"),
         validation_loss=read_csv(paths.VALIDATION_LOSS, VALIDATION_LOSS_SCHEMA, "finetune"),
@@ -95,8 +97,8 @@ def read_thing() -> Thing | None:
 
 
 def read_training_pairs() -> pd.DataFrame:
-    """The pairs that were trained on, by the row that `score` calls them by; pictures undecoded."""
-    pairs = read_pairs(paths.PAIRS, ["image", "caption", "class", "split"])
+    """The pairs that were trained on, without their pictures, by the row that `score` names."""
+    pairs = read_pairs(paths.PAIRS, ["caption", "class", "split"])
     return pairs[pairs["split"] == "train"].reset_index(drop=True)
 
 

@@ -3,7 +3,7 @@
 Squared maximum mean discrepancies (Gretton et al. 2012) in the scorer's space of unit-norm embeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,9 @@ Embeds = NDArray[Any]
 Kernel = Callable[[Embeds, Embeds], NDArray[np.float64]]
 
 CMMD_SIGMA = 10.0
+MAX_REFERENCE = 10_000
+"""Training pictures that samples are compared with: the work grows with their square."""
+ROWS_AT_ONCE = 256
 
 
 class Distance(NamedTuple):
@@ -40,10 +43,30 @@ KID = Distance(compute_polynomial_kernel, is_unbiased=True, scale=1.0)
 CMMD = Distance(compute_gaussian_kernel, is_unbiased=False, scale=1000.0)
 
 
+def take_reference(training_embeds: Embeds) -> Embeds:
+    """The first training pictures, (M, E): `prepare` has put them in random order."""
+    return training_embeds[:MAX_REFERENCE]
+
+
 def compute_distance(a: Embeds, b: Embeds, distance: Distance) -> float:
     """Squared discrepancy of two sets, (N, E) and (M, E); not below 0 but by chance."""
-    within = sum(_average_kernel(distance.kernel(x, x), distance.is_unbiased) for x in (a, b))
-    return float(distance.scale * (within - 2 * distance.kernel(a, b).mean()))
+    within = sum(_average_within(x, distance) for x in (a, b))
+    cross = average_to(a, b, distance.kernel).mean()
+    return float(distance.scale * (within - 2 * cross))
+
+
+def average_to(a: Embeds, b: Embeds, kernel: Kernel) -> NDArray[np.float64]:
+    """Mean kernel of each of N embeds to M others, (N,)."""
+    return np.concatenate([values.mean(axis=1) for _, values in iterate_rows(a, b, kernel)])
+
+
+def iterate_rows(
+    a: Embeds, b: Embeds, kernel: Kernel
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Some rows at a time of the kernel matrix (N, M), which may not fit in memory."""
+    for first in range(0, len(a), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        yield rows, kernel(a[rows], b)
 
 
 def measure_diversity(embeds: Embeds) -> float:
@@ -53,9 +76,12 @@ def measure_diversity(embeds: Embeds) -> float:
     return float(1 - (total - num_images) / (num_images * (num_images - 1)))
 
 
-def _average_kernel(kernel: NDArray[np.float64], is_unbiased: bool) -> float:
-    """Mean of a kernel matrix, (N, N), without its diagonal if unbiased."""
-    if not is_unbiased:
-        return float(kernel.mean())
-    num_images = len(kernel)
-    return float((kernel.sum() - np.trace(kernel)) / (num_images * (num_images - 1)))
+def _average_within(embeds: Embeds, distance: Distance) -> float:
+    """Mean kernel of the pairs of N embeds, those of an embed with itself left out if unbiased."""
+    total, itself, num_images = 0.0, 0.0, len(embeds)
+    for rows, values in iterate_rows(embeds, embeds, distance.kernel):
+        total += values.sum()
+        itself += np.trace(values[:, rows])
+    if not distance.is_unbiased:
+        return total / num_images**2
+    return (total - itself) / (num_images * (num_images - 1))

@@ -4,6 +4,7 @@ Why these, and how often they are right: docs/adr/0011-statistics.md.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from stages.analysis.interval import Floats, Interval
@@ -11,6 +12,9 @@ from stages.config.params import CompareParams
 
 FEWEST_FOR_BOOTSTRAP = 6
 """Fewer values repeat so often in a resample that its spread is noise."""
+
+VALUES_AT_ONCE = 2**24
+"""Of all resamples that are in memory: of 30,000 prompts not all are at once."""
 
 _ROUNDING = 1e-12
 """A resample whose variance is so much smaller than the data's has one value only."""
@@ -48,6 +52,7 @@ def sign_flip_p_value(differences: Floats, params: CompareParams) -> float | Flo
         vectorized=True,
         n_resamples=params.num_resamples,
         axis=-1,
+        batch=max(1, VALUES_AT_ONCE // differences.size),
         rng=np.random.default_rng(params.seed),
     )
     return test.pvalue
@@ -64,15 +69,29 @@ def _find_critical_value(differences: Floats, params: CompareParams) -> float:
     num_units = len(differences)
     if num_units >= FEWEST_FOR_BOOTSTRAP:
         rng = np.random.default_rng(params.seed)
-        rows = rng.integers(num_units, size=(params.num_resamples, num_units))
-        resamples = (differences - differences.mean())[rows]  # (R, P)
-        variances = resamples.var(axis=1, ddof=1)
-        is_spread = variances > _ROUNDING * differences.var()
-        t_values = np.full(len(rows), np.inf)
-        t_values[is_spread] = np.abs(resamples[is_spread].mean(axis=1)) * np.sqrt(
-            num_units / variances[is_spread]
-        )
-        quantile = np.quantile(t_values, params.confidence_level, method="higher")
+        t_values = [
+            _take_t_values(differences, rng.integers(num_units, size=(count, num_units)))
+            for count in _split_resamples(params.num_resamples, num_units)
+        ]
+        quantile = np.quantile(np.concatenate(t_values), params.confidence_level, method="higher")
         if np.isfinite(quantile):
             return float(quantile)
     return float(stats.t.ppf((1 + params.confidence_level) / 2, num_units - 1))
+
+
+def _split_resamples(num_resamples: int, num_units: int) -> list[int]:
+    """How many resamples to take at a time, so that they fit in memory."""
+    count = max(1, VALUES_AT_ONCE // num_units)
+    return [min(count, num_resamples - first) for first in range(0, num_resamples, count)]
+
+
+def _take_t_values(differences: Floats, rows: NDArray[np.int64]) -> Floats:
+    """|t| of the resamples that rows (R, P) name, (R,); infinite where all values are one."""
+    resamples = (differences - differences.mean())[rows]  # (R, P)
+    variances = resamples.var(axis=1, ddof=1)
+    is_spread = variances > _ROUNDING * differences.var()
+    t_values = np.full(len(rows), np.inf)
+    t_values[is_spread] = np.abs(resamples[is_spread].mean(axis=1)) * np.sqrt(
+        rows.shape[1] / variances[is_spread]
+    )
+    return t_values

@@ -11,8 +11,11 @@ from stages.analysis.distances import (
     KID,
     Distance,
     Embeds,
+    average_to,
     compute_distance,
+    iterate_rows,
     measure_diversity,
+    take_reference,
 )
 from stages.analysis.interval import Floats
 from stages.analysis.metrics import DIVERSITY
@@ -82,6 +85,7 @@ def compare_distances(
 
     It has an interval but no p-value: the signs of what is no mean cannot be flipped.
     """
+    reference = take_reference(reference)
     in_domain = (pairs.scores["set"] == "class").to_numpy()
     variants = (pairs.baseline[in_domain], pairs.finetuned[in_domain])
     prompts, names = pd.factorize(pairs.scores["prompt_id"][in_domain])
@@ -132,16 +136,17 @@ def _leave_out(
     prompts: np.ndarray, embeds: Embeds, reference: Embeds, distance: Distance
 ) -> Floats:
     """Distance to the reference without each prompt, (P,), but for the reference's own part."""
-    members = np.equal.outer(np.arange(prompts.max() + 1), prompts).astype(float)  # (P, N)
-    kernel = distance.kernel(embeds, embeds)  # (N, N)
-    if distance.is_unbiased:
-        np.fill_diagonal(kernel, 0)
-    rows = members @ kernel  # (P, N)
-    own = (rows * members).sum(axis=1)  # (P,)
-    left = len(prompts) - members.sum(axis=1)
+    num_images = len(prompts)
+    sums, own = np.zeros(num_images), np.zeros(num_images)
+    for rows, kernel in iterate_rows(embeds, embeds, distance.kernel):
+        if distance.is_unbiased:
+            np.fill_diagonal(kernel[:, rows], 0)
+        sums[rows] = kernel.sum(axis=1)
+        own[rows] = (kernel * (prompts[rows, None] == prompts)).sum(axis=1)
+    nearness = average_to(embeds, reference, distance.kernel)
+    left = num_images - np.bincount(prompts)
     num_pairs = left * (left - 1 if distance.is_unbiased else left)
-    nearness = distance.kernel(embeds, reference).mean(axis=1)  # (N,)
     with np.errstate(divide="ignore", invalid="ignore"):  # NaN where too few pictures are left
-        within = (kernel.sum() - 2 * rows.sum(axis=1) + own) / num_pairs
-        cross = (nearness.sum() - members @ nearness) / left
-    return distance.scale * (within - 2 * cross)
+        within = sums.sum() - 2 * np.bincount(prompts, sums) + np.bincount(prompts, own)
+        cross = nearness.sum() - np.bincount(prompts, nearness)
+        return distance.scale * (within / num_pairs - 2 * cross / left)

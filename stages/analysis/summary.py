@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 
 from stages.analysis.collapse import count_collapse
-from stages.analysis.distances import CMMD, KID, Embeds, compute_distance, measure_diversity
+from stages.analysis.distances import (
+    CMMD,
+    KID,
+    Embeds,
+    compute_distance,
+    measure_diversity,
+    take_reference,
+)
 
 
 def summarise_scores(scores: pd.DataFrame) -> dict[str, float | int]:
@@ -27,9 +34,10 @@ def summarise_sets(
     """
     values = {}
     in_domain = image_embeds[(scores["set"] == "class").to_numpy()]
-    if min(len(in_domain), len(training_embeds)) > 1:
-        values["kid_class"] = compute_distance(in_domain, training_embeds, KID)
-        values["cmmd_class"] = compute_distance(in_domain, training_embeds, CMMD)
+    reference = take_reference(training_embeds)
+    if min(len(in_domain), len(reference)) > 1:
+        values["kid_class"] = compute_distance(in_domain, reference, KID)
+        values["cmmd_class"] = compute_distance(in_domain, reference, CMMD)
     for name, rows in scores.reset_index(drop=True).groupby("set", sort=True):
         groups = list(rows.groupby("prompt_id").groups.values())
         if min(map(len, groups)) > 1:

@@ -4,7 +4,7 @@ Text columns are read as they were written: a class named "NA" or "null" stays t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +17,6 @@ from stages.artifacts.atomic import replace_file
 Schema = Mapping[str, str]
 """Column name to pandas dtype."""
 
-PAIRS_COLUMNS = ("image", "caption", "class", "split", "source_id")
 PROMPTS_SCHEMA: Schema = {"prompt_id": "str", "set": "str", "class": "str", "prompt": "str"}
 SAMPLES_SCHEMA: Schema = {
     "file_name": "str",
@@ -57,17 +56,6 @@ SCORES_SCHEMA: Schema = {
     "is_duplicate": "bool",
 }
 """After these comes a float64 column for each of `score.extra_metrics`."""
-
-
-def read_pairs(path: Path, columns: Sequence[str] = PAIRS_COLUMNS) -> pd.DataFrame:
-    """Read picture and caption pairs, or only some of their columns; training rows come first."""
-    _require_file(path, "prepare")
-    try:
-        return pd.read_parquet(path, columns=list(columns))
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not a table of pairs ({error}); run `dvc repro prepare`"
-        ) from None
 
 
 def read_prompts(path: Path) -> pd.DataFrame:

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import logging
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,10 +57,9 @@ class PromptEmbeds(NamedTuple):
 
 
 def build_latents(
-    posteriors: Sequence[tuple[Tensor, Tensor]], is_train: Sequence[bool], scaling_factor: float
+    mean: Tensor, std: Tensor, is_train: Sequence[bool], scaling_factor: float
 ) -> Latents:
-    """Join batches of means and standard deviations, (B, 4, h, w) each."""
-    mean, std = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
+    """Put means and standard deviations, (N, 4, h, w) each, together with what else is known."""
     factor = torch.tensor(scaling_factor, dtype=torch.float64)
     return Latents(mean, std, torch.tensor(is_train, dtype=torch.bool), factor)
 
@@ -66,6 +67,19 @@ def build_latents(
 def build_prompt_embeds(prompt_embeds: Tensor, rows: Sequence[int]) -> PromptEmbeds:
     """Embeddings (K, L, D) with the row of each pair, (N,)."""
     return PromptEmbeds(prompt_embeds, torch.tensor(rows, dtype=torch.int64))
+
+
+def map_tensor(path: Path, shape: Sequence[int]) -> Tensor:
+    """Float32 zeros in a new file: a tensor that may be larger than the memory.
+
+    Raises:
+        OSError: The disk is too full.
+    """
+    num_values = math.prod(shape)
+    with path.open("xb") as file:
+        if hasattr(os, "posix_fallocate"):  # else a full disk would end the process without a word
+            os.posix_fallocate(file.fileno(), 0, 4 * num_values)
+    return torch.from_file(str(path), shared=True, size=num_values).view(*shape)
 
 
 def write_latents(path: Path, latents: Latents) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from stages.artifacts.images import decode_image, encode_png
 from stages.artifacts.results import Results
+from stages.artifacts.row_groups import LazyColumn
 from stages.charts import evidence
 from stages.charts.blocks import build_blocks, choose_evenly
 from stages.charts.drilldown import (
@@ -28,8 +29,9 @@ class Inputs(NamedTuple):
     """What the page is made from.
 
     `scores`, `counts` and `files` have an entry for each variant; `files` are the pictures by file
-    name, read when asked for. `pairs` are those trained on: image, caption, class. All pictures are
-    still encoded. `thing` is None unless the method teaches a single one.
+    name. `pairs` are those trained on: caption, class; `training_images` their pictures by row. All
+    pictures are still encoded, and read when asked for. `thing` is None unless the method teaches a
+    single one.
     """
 
     results: Results
@@ -38,6 +40,7 @@ class Inputs(NamedTuple):
     counts: Mapping[str, Mapping[str, Any]]
     files: Mapping[str, Mapping[str, bytes]]
     pairs: pd.DataFrame
+    training_images: LazyColumn
     finetune: Mapping[str, Any]
     loss: pd.DataFrame
     validation_loss: pd.DataFrame
@@ -104,7 +107,7 @@ def _name_pictures(
         for variant, files in inputs.files.items()
         for name in file_names
     }
-    images = inputs.pairs["image"]
+    images = inputs.training_images
     trained = {
         f"train/{row}": encode_png(decode_image(images[row], f"training picture {row}"))
         for row in sorted(training_rows)

@@ -55,6 +55,21 @@ def hold_stage(stage: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def use_folder(stage: str) -> Iterator[Path]:
+    """An empty folder for what may be larger than the memory; removed at the end.
+
+    What a kill leaves there is removed by the stage's next run.
+    """
+    folder = paths.SCRATCH / stage / "spill"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def mark_finished(folder: Path) -> None:
     """Say that the work in `folder` has become the stage's outputs."""
     folder.mkdir(parents=True, exist_ok=True)

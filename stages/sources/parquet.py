@@ -5,15 +5,14 @@ read at once, pictures a row group at a time: cheap if they are asked for in ord
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from stages.artifacts.images import decode_image
+from stages.artifacts.row_groups import LazyColumn
 from stages.config.params import DataParams
 from stages.sources.source import Entry, Source, tidy_caption
 
@@ -82,26 +81,11 @@ def _read_captions(captions: pa.ChunkedArray, path: Path) -> list[str | None]:
 
 
 def _build_loader(path: Path, file: pq.ParquetFile, column: str) -> Callable[[int], Image.Image]:
-    leaf = _find_leaf(path, file, column)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    ends = np.cumsum(sizes, dtype=int)
-
-    @lru_cache(maxsize=1)
-    def read_group(group: int) -> pa.ChunkedArray:
-        pictures = file.read_row_group(group, columns=[leaf]).column(column)
-        return (
-            pictures
-            if leaf == column
-            else pa.chunked_array([chunk.field("bytes") for chunk in pictures.chunks])
-        )
+    pictures = LazyColumn(path, column, _find_field_of_bytes(path, file, column))
 
     def load_image(row: int) -> Image.Image:
-        group = int(np.searchsorted(ends, row, side="right"))
         name = f"{path}, row {row}"
-        try:
-            data = read_group(group)[int(row - ends[group] + sizes[group])].as_py()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{name}: not readable ({error})") from None
+        data = pictures[row]
         if data is None:
             raise ValueError(f"{name}: no picture in column {column!r}")
         return decode_image(data, name)
@@ -109,13 +93,13 @@ def _build_loader(path: Path, file: pq.ParquetFile, column: str) -> Callable[[in
     return load_image
 
 
-def _find_leaf(path: Path, file: pq.ParquetFile, column: str) -> str:
-    """The column of bytes: the one that is named, or the `bytes` of its struct."""
+def _find_field_of_bytes(path: Path, file: pq.ParquetFile, column: str) -> str | None:
+    """The field of a struct that has the bytes; None where the column itself has them."""
     kind = _find_field(path, file, column).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return f"{column}.bytes"
+        return "bytes"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return column
+        return None
     raise ValueError(
         f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them"
     )

@@ -1,6 +1,6 @@
 """What a picture costs in a run of 100, 1,000 and 10,000, and what a second process brings.
 
-The stages run as whole processes in a project of their own. Costs of many pictures are taken on a
+The stages run as whole processes in a project of their own. Costs of many pairs and pictures are taken on a
 micro base with random weights: of the model's own time a picture takes the same in every run, what
 may grow is all that stands around it.
 """
@@ -22,7 +22,14 @@ from tests.unit.diffusion_project import build_project, edit_params
 
 ROOT = Path(__file__).parents[2]
 NUM_ROUNDS, NUM_PICTURES = 3, 64
-SECONDS = re.compile(r"^(?:sample|score) baseline: ([0-9.]+) s$", re.MULTILINE)
+SECONDS = re.compile(r"^\w+(?: baseline)?: ([0-9.]+) s$", re.MULTILINE)
+STAGES = (
+    ("prepare",),
+    ("encode",),
+    ("reference",),
+    ("sample", "baseline"),
+    ("score", "baseline"),
+)
 
 
 class Cost(NamedTuple):
@@ -42,22 +49,28 @@ class Cost(NamedTuple):
 
 
 def measure_scale(folder: Path, counts: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Cost]:
-    """Sample and score so many pictures, each of a prompt of its own; shards from 1,000 on."""
+    """Make so many pairs and pictures, each of a prompt of its own; shards from 1,000 on."""
     build_project(folder)
     build_scorer(folder / "models/tiny-scorer")
     edit_params(folder, "sample", num_inference_steps=1, batch_size=50, shard_above=999)
-    _run(folder, "reference")
     costs = []
     for count in counts:
-        prompts = [f"a photo of a cat {number}" for number in range(count)]
-        table = pd.DataFrame({"prompt_id": [f"cat-{n}" for n in range(count)], "set": "class"})
-        table["class"], table["prompt"] = "cat", prompts
-        write_table(table, folder / paths.PROMPTS)
-        for stage in ("sample", "score"):
-            costs.append(Cost(stage, count, *_run(folder, stage, "baseline")))
+        edit_params(folder, "prepare", num_pairs=count - 10, num_validation_pairs=10)
+        for stage, *args in STAGES:
+            if stage == "sample":
+                write_prompts(folder, count)
+            costs.append(Cost(stage, count, *_run(folder, stage, *args)))
             sys.stdout.write(f"{costs[-1]}\n")
             sys.stdout.flush()
     return costs
+
+
+def write_prompts(folder: Path, count: int) -> None:
+    """So many prompts, instead of those that `prepare` wrote."""
+    table = pd.DataFrame({"prompt_id": [f"cat-{number}" for number in range(count)]})
+    table["set"], table["class"] = "class", "cat"
+    table["prompt"] = [f"a photo of a cat {number}" for number in range(count)]
+    write_table(table, folder / paths.PROMPTS)
 
 
 def measure_processes(folder: Path) -> list[Round]:

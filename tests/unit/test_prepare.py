@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 
 from stages import prepare
 from stages.artifacts.images import decode_image, encode_png, resize_to_square
-from stages.artifacts.tables import read_pairs, read_prompts
+from stages.artifacts.pairs import read_pairs, write_pairs
+from stages.artifacts.tables import read_prompts
 from stages.config import paths
 from stages.config.params import PromptsParams
 from stages.drawing.pictures import draw_picture
@@ -129,12 +130,11 @@ def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch)
     ]
 
 
-def test_a_long_name_does_not_widen_the_sheet():
+def test_a_long_name_does_not_widen_the_sheet(tmp_path):
     names = ["x" * 100, "x" * 10_000]
-    pairs = pd.DataFrame(
-        {"split": "train", "class": names, "image": encode_png(Image.new("L", (8, 8)))}
-    )
-    widths = [prepare.draw_pairs(pairs, [name]).width for name in names]
+    pairs = pd.DataFrame({"split": "train", "class": names, "caption": "a", "source_id": "b"})
+    write_pairs(pairs, [encode_png(Image.new("L", (8, 8)))] * 2, tmp_path / "pairs")
+    widths = [prepare.draw_pairs(tmp_path / "pairs", [name]).width for name in names]
     assert widths[0] == widths[1] < 1000
 
 

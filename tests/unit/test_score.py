@@ -9,7 +9,8 @@ from PIL import Image
 from stages import reference, score
 from stages.artifacts.embeds import Reference, read_image_embeds, read_reference, write_embeds
 from stages.artifacts.images import decode_image, write_png
-from stages.artifacts.tables import SAMPLES_SCHEMA, read_pairs, read_scores, write_table
+from stages.artifacts.pairs import read_pairs
+from stages.artifacts.tables import SAMPLES_SCHEMA, read_scores, write_table
 from stages.config import paths
 from stages.scoring.embed import embed_images
 from stages.scoring.scorer import load_scorer

@@ -8,7 +8,6 @@ from stages.artifacts.tables import (
     SCORES_SCHEMA,
     read_csv,
     read_json,
-    read_pairs,
     read_prompts,
     read_scores,
     write_json,
@@ -30,28 +29,9 @@ def test_a_number_that_is_missing_comes_back_as_nan_and_others_exactly(tmp_path)
     assert math.isnan(values[1])
 
 
-def test_pairs_come_back_with_bytes_and_without_classes(tmp_path):
-    pairs = pd.DataFrame(
-        {
-            "image": [b"\x00\xff"],
-            "caption": ["NA"],
-            "class": [None],
-            "split": ["train"],
-            "source_id": ["a"],
-        }
-    )
-    write_table(pairs, tmp_path / "pairs.parquet")
-    (row,) = read_pairs(tmp_path / "pairs.parquet").to_dict("records")
-    assert row["image"] == b"\x00\xff"
-    assert row["caption"] == "NA"
-    assert pd.isna(row["class"])
-    assert list(read_pairs(tmp_path / "pairs.parquet", ["split"])) == ["split"]
-
-
-@pytest.mark.parametrize("read", [read_pairs, read_prompts])
-def test_a_missing_file_names_the_stage_that_makes_it(read, tmp_path):
+def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="dvc repro prepare"):
-        read(tmp_path / "nothing")
+        read_prompts(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("text", ["prompt_id,set,class\na,b,c\n", ""])
@@ -60,13 +40,6 @@ def test_a_table_without_its_columns_is_refused_by_name(text, tmp_path):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"prompts\.csv: .*dvc repro prepare"):
         read_prompts(path)
-
-
-def test_a_file_that_is_no_parquet_is_refused_by_name(tmp_path):
-    path = tmp_path / "pairs.parquet"
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"pairs\.parquet: not a table of pairs"):
-        read_pairs(path)
 
 
 def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path):

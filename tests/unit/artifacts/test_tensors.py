@@ -8,6 +8,7 @@ from stages.artifacts.tensors import (
     build_latents,
     build_prompt_embeds,
     hash_inputs,
+    map_tensor,
     read_finetuned,
     read_latents,
     read_prompt_embeds,
@@ -20,8 +21,8 @@ from stages.artifacts.tensors import (
 
 
 def build_some_latents() -> Latents:
-    posteriors = [(torch.full((2, 4, 2, 2), i), torch.ones(2, 4, 2, 2)) for i in (0.0, 1.0)]
-    return build_latents(posteriors, [True, True, True, False], 0.18215)
+    mean = torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None, None, None].expand(4, 4, 2, 2)
+    return build_latents(mean, torch.ones(4, 4, 2, 2), [True, True, True, False], 0.18215)
 
 
 def test_latents_come_back_as_written(tmp_path: Path) -> None:
@@ -36,6 +37,20 @@ def test_latents_come_back_as_written(tmp_path: Path) -> None:
 def test_prompt_embeds_come_back_as_written(tmp_path: Path) -> None:
     write_prompt_embeds(tmp_path / "e", build_prompt_embeds(torch.ones(2, 3, 4), [1, 0, 1]))
     assert read_prompt_embeds(tmp_path / "e").caption_index.tolist() == [1, 0, 1]
+
+
+def test_a_mapped_tensor_lives_in_its_file(tmp_path: Path) -> None:
+    tensor = map_tensor(tmp_path / "tensor", (3, 2))
+    assert (tmp_path / "tensor").read_bytes() == bytes(24)
+    tensor[2] = torch.tensor([1.0, 2.0])
+    assert torch.frombuffer(bytearray((tmp_path / "tensor").read_bytes()), dtype=torch.float32)[
+        4:
+    ].tolist() == [1, 2]
+
+
+def test_a_mapped_tensor_that_the_disk_cannot_hold_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left|File too large"):
+        map_tensor(tmp_path / "tensor", (2**40, 2**10))
 
 
 def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
