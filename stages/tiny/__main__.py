@@ -6,12 +6,14 @@ from its last checkpoint.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
+from stages.artifacts.atomic import replace_file
 from stages.config.entry import run_stage
 from stages.config.params import load_params
 from stages.tiny import recipe
@@ -23,8 +25,12 @@ from stages.tiny.scorer import save_scorer, train_scorer
 from stages.tiny.tokenizer import build_tokenizer
 from stages.tiny.vae import encode_all, train_vae
 
+logger = logging.getLogger(__name__)
+
 PARTS = ("vae", "denoiser", "scorer", "measure")
 CONTACT_SHEET = Path("docs/images/tiny.png")
+LATENTS = recipe.SCRATCH / "latents.safetensors"
+"""The last thing that part vae makes."""
 
 
 def main() -> None:
@@ -36,11 +42,15 @@ def main() -> None:
 
 def build_vae(photographs: Path | None) -> None:
     """Train the autoencoder and cache the latents of the illustrations."""
+    if LATENTS.exists():
+        logger.info("vae: finished before")
+        return
     sets, weights = _load_sets(photographs)
     vae = train_vae([drawings.images for drawings in sets], weights)
     vae.save_pretrained(recipe.SCRATCH / "vae")
     latents = encode_all(vae, sets[0].images)
-    save_file({"latents": latents}, recipe.SCRATCH / "latents.safetensors")
+    with replace_file(LATENTS) as partial:
+        save_file({"latents": latents}, partial)
 
 
 def build_denoiser(photographs: Path | None) -> None:
@@ -48,7 +58,7 @@ def build_denoiser(photographs: Path | None) -> None:
     del photographs  # the base knows illustrations only: photographs are what it is fine-tuned on
     captions = load_drawings("illustration").captions
     tokenizer = _load_tokenizer()
-    latents = load_file(recipe.SCRATCH / "latents.safetensors")["latents"]
+    latents = load_file(LATENTS)["latents"]
     denoiser = train_denoiser(latents, captions, tokenizer)
     vae = AutoencoderKL.from_pretrained(recipe.SCRATCH / "vae", use_safetensors=True)
     save_generator(vae, denoiser.cpu(), tokenizer, recipe.GENERATOR)
