@@ -1,11 +1,17 @@
 """`dvc repro` in a temporary copy of the project, on a micro base with random weights."""
 
+import hashlib
+import time
+
 import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
 from tests.micro_project import STAGES, Project
+
+CACHED = ("data", "models/finetuned", "plots/grids")
+"""Folders of outputs that DVC's cache keeps, and git does not."""
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +101,47 @@ def test_bad_params_leave_earlier_results_as_they_were(project):
     assert "error: params.yaml: finetune.max_train_stepz" in result.stderr
     assert "Traceback" not in result.stderr
     assert project.hash_files(*results) == before
+
+
+def test_outputs_that_were_cut_off_come_back_from_the_cache(project):
+    project.repro()
+    before = project.hash_files(*CACHED)
+    for name in CACHED:
+        for path in (project.folder / name).rglob("*"):
+            if path.is_file() and path.name != ".gitignore" and path.stat().st_size:
+                cut_off(path)
+    assert project.hash_files(*CACHED) != before
+    assert project.repro() == set()
+    assert project.hash_files(*CACHED) == before
+
+
+def test_an_output_that_was_cut_off_in_the_cache_too_is_made_again(project):
+    project.repro()
+    path = project.folder / "data/reference.safetensors"
+    before = path.read_bytes()
+    digest = hashlib.md5(before, usedforsecurity=False).hexdigest()
+    for file in (path, project.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]):
+        cut_off(file)
+    assert project.repro() == {"reference"}
+    assert path.read_bytes() == before
+
+
+def test_a_second_repro_beside_the_first_is_refused(project):
+    project.repro()
+    first = project.start("dvc", "repro", "-s", "-f", "sample@baseline")
+    lock = project.folder / ".dvc/tmp/rwlock"
+    while not (lock.is_file() and "sample@baseline" in lock.read_text()):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    second = project.run("dvc", "repro", "-s", "-f", "sample@baseline")
+    output, _ = first.communicate()
+    assert second.returncode != 0
+    assert "is busy, it is being blocked by" in second.stderr
+    assert first.returncode == 0, output
+
+
+def cut_off(path):
+    """Leave the first half of a file, as if the disk had lost the rest."""
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[: len(data) // 2])
