@@ -13,8 +13,9 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.artifacts.tensors import read_checkpoint, write_tensors
+from stages.artifacts.tensors import read_checkpoint, read_tensors, write_tensors
 from stages.config.params import DreamboothParams
+from stages.config.processes import is_main_process, share_out, wait_for_all
 from stages.diffusion.batches import EncodedPairs, derive_stream_seed
 from stages.diffusion.denoise import denoise
 from stages.diffusion.noise import build_generators, draw_initial_latents
@@ -35,6 +36,9 @@ def sample_prior(
 ) -> EncodedPairs:
     """Latents of the class, captions by turns; finished batches wait in `scratch`.
 
+    Several processes share the batches out.
+
+
     Args:
         unet: Frozen, ready to sample.
         noise_scheduler: Built from the base's config.
@@ -49,23 +53,21 @@ def sample_prior(
     """
     num_captions = len(prompt_embeds) - 1
     rows = torch.arange(params.num_prior_pictures) % num_captions + 1
-    parts = []
-    for number, batch in enumerate(tqdm(rows.split(BATCH_SIZE), desc="prior", unit="batch")):
-        file = scratch / f"prior_{number:05d}.safetensors"
-        tensors = read_checkpoint(file)
-        if tensors is None:
-            first = number * BATCH_SIZE
-            seeds = [
-                derive_stream_seed(seed, "prior picture", first + place)
-                for place in range(len(batch))
-            ]
-            latents = _sample_batch(
-                unet, noise_scheduler, prompt_embeds[[0, *batch.tolist()]], shape, params, seeds
-            )
-            tensors = {"latents": latents}
-            write_tensors(file, tensors)
-        parts.append(tensors["latents"])
-    latents = torch.cat(parts)
+    batches = rows.split(BATCH_SIZE)
+    files = [scratch / f"prior_{number:05d}.safetensors" for number in range(len(batches))]
+    missing = [number for number, file in enumerate(files) if read_checkpoint(file) is None]
+    mine = share_out(missing)
+    for number in tqdm(mine, desc="prior", unit="batch", disable=not is_main_process()):
+        first = number * BATCH_SIZE
+        seeds = [
+            derive_stream_seed(seed, "prior picture", first + place)
+            for place in range(len(batches[number]))
+        ]
+        embeds = prompt_embeds[[0, *batches[number].tolist()]]
+        latents = _sample_batch(unet, noise_scheduler, embeds, shape, params, seeds)
+        write_tensors(files[number], {"latents": latents})
+    wait_for_all()
+    latents = torch.cat([read_tensors(file, "finetune")["latents"] for file in files])
     if not latents.isfinite().all():
         raise FloatingPointError(
             "the base gives latents that are not finite; use precision fp32 or bf16"

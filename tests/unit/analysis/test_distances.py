@@ -3,12 +3,14 @@ import math
 import numpy as np
 import pytest
 
+from stages.analysis import distances
 from stages.analysis.distances import (
     CMMD,
     KID,
     compute_distance,
     compute_gaussian_kernel,
     measure_diversity,
+    take_reference,
 )
 
 
@@ -93,3 +95,17 @@ def test_equal_pictures_have_no_diversity_and_opposite_ones_two():
     x = np.array([[1.0, 0.0]])
     assert measure_diversity(np.repeat(x, 3, axis=0)) == pytest.approx(0)
     assert measure_diversity(np.concatenate([x, -x])) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("distance", [KID, CMMD])
+def test_a_distance_is_the_same_in_parts(distance, monkeypatch):
+    a, b = draw_unit(7, 0), draw_unit(11, 1, shift=1)
+    whole = compute_distance(a, b, distance)
+    monkeypatch.setattr(distances, "ROWS_AT_ONCE", 3)
+    assert compute_distance(a, b, distance) == pytest.approx(whole, rel=1e-9)
+
+
+def test_of_many_training_pictures_the_first_are_compared_with():
+    embeds = np.zeros((10_001, 2))
+    assert len(take_reference(embeds)) == 10_000
+    assert len(take_reference(embeds[:7])) == 7

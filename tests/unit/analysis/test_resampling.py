@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stages.analysis import resampling
 from stages.analysis.paired import average_per_prompt, pair_scores
 from stages.analysis.resampling import bootstrap_interval, sign_flip_p_value, smallest_p_value
 from tests.unit.analysis.builders import PARAMS, make_scores
@@ -73,3 +74,15 @@ def test_same_seed_gives_the_same_interval_and_p_value():
     differences = np.random.default_rng(4).normal(0.1, 1.0, 50)
     assert bootstrap_interval(differences, PARAMS) == bootstrap_interval(differences, PARAMS)
     assert sign_flip_p_value(differences, PARAMS) == sign_flip_p_value(differences, PARAMS)
+
+
+@pytest.mark.parametrize("num_prompts", [9, 40])
+def test_resamples_in_parts_give_the_same_interval_and_p_value(num_prompts, monkeypatch):
+    differences = np.random.default_rng(5).normal(0.2, 1.0, num_prompts)
+
+    def measure():
+        return bootstrap_interval(differences, PARAMS), sign_flip_p_value(differences, PARAMS)
+
+    whole = measure()
+    monkeypatch.setattr(resampling, "VALUES_AT_ONCE", 700)
+    assert measure() == whole

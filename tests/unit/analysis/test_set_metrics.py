@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stages.analysis import distances
 from stages.analysis.distances import CMMD, KID, compute_distance, measure_diversity
 from stages.analysis.set_metrics import (
     compare_distances,
@@ -23,8 +24,10 @@ def draw_embeds(num_rows: int, seed: int) -> np.ndarray:
 REFERENCE, BASELINE, FINETUNED = draw_embeds(40, 0), draw_embeds(18, 1), draw_embeds(18, 2)
 
 
+@pytest.mark.parametrize("rows_at_once", [4, 256])
 @pytest.mark.parametrize("distance", [KID, CMMD])
-def test_pseudo_values_are_those_of_leaving_each_prompt_out(distance):
+def test_pseudo_values_are_those_of_leaving_each_prompt_out(distance, rows_at_once, monkeypatch):
+    monkeypatch.setattr(distances, "ROWS_AT_ONCE", rows_at_once)
     values = take_pseudo_values(PROMPTS, (BASELINE, FINETUNED), REFERENCE, distance)
     without = np.array(
         [
