@@ -3,11 +3,7 @@
 What the launcher itself does when one of them fails is in test_launch.py.
 """
 
-import contextlib
-import multiprocessing
-import os
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +13,15 @@ from safetensors.numpy import load_file
 from stages import encode, finetune, reference, sample, score
 from stages.artifacts.tables import read_csv, read_json
 from stages.config import paths
+from stages.config.processes import get_rank
+from tests.e2e.processes import run_processes
 from tests.tiny import build_scorer
 from tests.unit.diffusion_project import build_project, edit_params
 
-CONTEXT = multiprocessing.get_context("forkserver")
-MODULES = ["encode", "finetune", "reference", "sample", "score"]
-CONTEXT.set_forkserver_preload([f"stages.{name}" for name in MODULES])
 MAINS = {
     "encode": encode.main,
     "finetune": finetune.main,
     "reference": reference.main,
-    "sample": sample.main,
     "score": score.main,
 }
 
@@ -141,29 +135,14 @@ def run_afresh(project: Path, count: int, name: str, *args: str) -> dict[str, by
 
 def run(folder: Path, count: int, name: str, *args: str) -> None:
     """Run a stage in so many processes to its end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        CONTEXT.Process(target=run_here, args=(folder, (rank, count, port), name, *args))
-        for rank in range(count)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * count
+    for rank in range(count):
+        (folder / f"pictures_{rank}.txt").unlink(missing_ok=True)
+    main = sample_and_count if name == "sample" else MAINS[name]
+    run_processes(folder, count, main, *args)
 
 
-def run_here(folder: Path, place: tuple[int, int, int], name: str, *args: str) -> None:
-    os.chdir(folder)
-    rank, count, port = place
-    if count > 1:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-        os.environ |= {"OMP_NUM_THREADS": "1"}
-        with contextlib.suppress(FileNotFoundError):
-            Path(f"pictures_{rank}.txt").unlink()
+def sample_and_count(*args: str) -> None:
+    """Run `sample`, and note how many pictures this process sampled."""
     sizes, real = [], sample.sample_pictures
 
     def count_pictures(sampler: object, prompts: list[str], seeds: list[int]) -> object:
@@ -171,8 +150,8 @@ def run_here(folder: Path, place: tuple[int, int, int], name: str, *args: str) -
         return real(sampler, prompts, seeds)
 
     sample.sample_pictures = count_pictures
-    MAINS[name](*args)
-    Path(f"pictures_{rank}.txt").write_text(str(sum(sizes)))
+    sample.main(*args)
+    Path(f"pictures_{get_rank()}.txt").write_text(str(sum(sizes)))
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
