@@ -58,6 +58,7 @@ from stages.diffusion.methods import (
 )
 from stages.diffusion.parallel import is_true_anywhere
 from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
+from stages.diffusion.sharding import check_sharding, gather_shards
 from stages.diffusion.train import (
     Training,
     build_training,
@@ -75,6 +76,7 @@ LOSS_WINDOW = 50
 def main() -> None:
     """Train, and write the trained weights with their log."""
     params = load_params()
+    check_sharding(params.finetune)
     unet = load_unet(params.chosen)
     identity = {
         "model": params.chosen.model,
@@ -97,11 +99,12 @@ def main() -> None:
     pairs = (lesson.pairs, lesson.validation_pairs)
     history = run_training(training, pairs, scratch / "checkpoint.safetensors")
     with use_average(training):
-        if any(step.learning_rate > 0 for step in history.steps):
-            check_movement(before, copy_weights(lesson.weights))
+        weights = gather_shards(lesson.weights)
         if not is_main_process():
             return
-        write_weights(training, params, identity | (lesson.identity or {}))
+        if any(step.learning_rate > 0 for step in history.steps):
+            check_movement(before, copy_weights(weights))
+        write_weights(training, weights, params, identity | (lesson.identity or {}))
     write_log(history)
     write_json(summarise(training, history), paths.FINETUNE_METRICS)
     mark_finished(scratch)
@@ -197,24 +200,27 @@ def run_training(
 
 
 def write_checkpoint(path: Path, training: Training, history: History) -> None:
-    """Write the state of the training, which is the same in all processes."""
+    """Write the state of the training, to which all processes contribute their shards, if any."""
+    tensors = pack_checkpoint(training, history)
     if is_main_process():
-        write_tensors(path, pack_checkpoint(training, history))
+        write_tensors(path, tensors)
 
 
-def write_weights(training: Training, params: Params, identity: dict[str, Any]) -> None:
-    """Write what was trained, with its method, base and params."""
+def write_weights(
+    training: Training, weights: dict[str, Any], params: Params, identity: dict[str, Any]
+) -> None:
+    """Write what was trained, gathered in `weights`, with its method, base and params."""
     method = params.finetune.method
-    weights = extract_weights(training.unet, training.weights, method)
+    trained = extract_weights(training.unet, weights, method)
     config = {
         "method": method,
         "base": identity,
-        "num_tensors": len(weights),
+        "num_tensors": len(trained),
         "learning_rate": params.learning_rate,
         "finetune": params.finetune.model_dump(),
     }
     metadata = describe_lora(training.unet) if method == "lora" else None
-    write_finetuned(paths.FINETUNED, weights, config, metadata)
+    write_finetuned(paths.FINETUNED, trained, config, metadata)
 
 
 def write_log(history: History) -> None:

@@ -14,6 +14,8 @@ Item = TypeVar("Item")
 
 LAUNCHER = "ATTUNE_LAUNCHER_PID"
 """Set by `stages.launch` for the processes that it starts."""
+SHARDED = "ATTUNE_SHARDED"
+"""Likewise, where the config file says that they share out the weights that are trained."""
 WATCH_S = 0.2
 LONGEST_WAIT = timedelta(hours=6)
 """For the slowest process: of unequal GPUs the faster ones have nothing to do at the end."""
@@ -37,6 +39,11 @@ def get_rank() -> int:
 def is_main_process() -> bool:
     """Whether this process is the one that writes outputs, shows progress and holds the lock."""
     return get_rank() == 0
+
+
+def is_sharded() -> bool:
+    """Whether each process holds a part of the weights that are trained, instead of all of them."""
+    return SHARDED in os.environ and count_processes() > 1
 
 
 def end_with_launcher() -> None:

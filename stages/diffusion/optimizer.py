@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.config.params import FinetuneParams
+from stages.diffusion.sharding import shard_like
 
 
 def build_optimizer(
@@ -56,5 +57,5 @@ def _place(value: Tensor, weight: nn.Parameter) -> Tensor | int:
     if value.ndim == 0:  # the number of steps: on the CPU for torch, a plain number for the other
         return value.clone() if value.is_floating_point() else int(value)
     if value.shape == weight.shape:
-        return torch.empty_like(weight, dtype=value.dtype).copy_(value)
+        return torch.empty_like(weight, dtype=value.dtype).copy_(shard_like(value, weight))
     return value.to(weight.device, copy=True)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from stages.config.processes import count_processes, get_rank
+from stages.config.processes import count_processes, get_rank, is_sharded
 from stages.diffusion.loss import NoisyBatch
 
 
@@ -21,15 +21,25 @@ def take_part(batch: NoisyBatch) -> NoisyBatch:
     return batch.split(size)[get_rank()]
 
 
-def take_turns(batches: Sequence[NoisyBatch]) -> Sequence[NoisyBatch]:
-    """The batches that are this process's: every n-th."""
-    return batches[get_rank() :: count_processes()]
+def take_turns(batches: Sequence[NoisyBatch]) -> list[tuple[NoisyBatch, int]]:
+    """The batches that are this process's, every n-th, each with its number of pairs.
+
+    Weights in shards are gathered by all processes together, so all take as many turns: one for
+    which none is left repeats the last batch, as of no pairs.
+    """
+    turns = [(batch, len(batch.timesteps)) for batch in batches]
+    if is_sharded():
+        turns += [(batches[-1], 0)] * (-len(turns) % count_processes())
+    return turns[get_rank() :: count_processes()]
 
 
 @torch.no_grad()
 def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
-    """Give each process the gradient of the whole batch, the mean of their parts' gradients."""
-    if count_processes() == 1:
+    """Give each process the gradient of the whole batch, the mean of their parts' gradients.
+
+    In shards it is that already.
+    """
+    if count_processes() == 1 or is_sharded():
         return
     for parameter in parameters:
         if parameter.grad is not None:

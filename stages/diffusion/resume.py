@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stages.diffusion.optimizer import pack_state, unpack_state
+from stages.diffusion.sharding import gather_shards, shard_like
 from stages.diffusion.train import Training, TrainStep
 
 OPTIMIZER = "optimizer/"
@@ -29,7 +30,8 @@ class History:
 def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
     """Weights and their average, the optimizer's state, the loss scaler's state and the log.
 
-    At least one step has been taken.
+    At least one step has been taken. All processes have to call it together; where weights are in
+    shards, the main process alone gets all.
     """
     tensors = {
         "steps": torch.tensor(history.steps, dtype=torch.float64),  # (S, 5)
@@ -47,7 +49,7 @@ def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
         state = scaler.state_dict()
         pair = [state["scale"], state["_growth_tracker"]]
         tensors["loss_scaler"] = torch.tensor(pair, dtype=torch.float64)
-    return tensors
+    return gather_shards(tensors)
 
 
 @torch.no_grad()
@@ -59,11 +61,11 @@ def unpack_checkpoint(training: Training, tensors: dict[str, Tensor]) -> History
             key, name = path.removeprefix(OPTIMIZER).split("/", 1)
             states[name][key] = value
     for name, weight in training.weights.items():
-        weight.copy_(tensors[f"weight/{name}"])
+        weight.copy_(shard_like(tensors[f"weight/{name}"], weight))
         unpack_state(training.optimizer, weight, states[name])
     if training.ema is not None:
         for name, average in zip(training.weights, training.ema.shadow_params, strict=True):
-            average.copy_(tensors[f"ema/{name}"])
+            average.copy_(shard_like(tensors[f"ema/{name}"], average))
         training.ema.optimization_step = len(tensors["steps"])
     scaler = training.accelerator.scaler
     if scaler is not None:

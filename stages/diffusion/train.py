@@ -14,6 +14,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from stages.config.params import FinetuneParams
+from stages.config.processes import is_sharded
 from stages.diffusion.batches import (
     EncodedPairs,
     draw_batches,
@@ -31,6 +32,7 @@ from stages.diffusion.parallel import (
     take_part,
     take_turns,
 )
+from stages.diffusion.sharding import shard_weights
 
 
 class TrainStep(NamedTuple):
@@ -49,7 +51,7 @@ class Training:
 
     Attributes:
         unet: Prepared by the accelerator; only `weights` are trainable.
-        weights: The trainable parameters by name, float32.
+        weights: The trainable parameters by name, float32; maybe in shards.
         optimizer: Over `weights`, prepared by the accelerator.
         accelerator: Holds mixed precision, the loss scaler and the accumulation of batches.
         noise_scheduler: Adds noise; its config holds the prediction type.
@@ -85,7 +87,10 @@ def build_training(
     learning_rate: float,
     precision: str,
 ) -> Training:
-    """Cast what is frozen to the precision, move all to the device and wrap it for training."""
+    """Cast what is frozen to the precision, move all to the device and wrap it for training.
+
+    Where they are shared out, `weights` become shards.
+    """
     for parameter in unet.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(DTYPES[precision])
@@ -96,8 +101,11 @@ def build_training(
     )
     if params.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    unet.to(accelerator.device)
-    nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
+    if is_sharded():
+        shard_weights(unet, weights, accelerator.device)
+    else:
+        unet.to(accelerator.device)
+        nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     optimizer = build_optimizer(weights.values(), params, learning_rate)
     # Not wrapped for several processes, see `parallel`: evaluation_mode leaves that out.
     unet = accelerator.prepare_model(unet, evaluation_mode=accelerator.num_processes > 1)
@@ -160,10 +168,11 @@ def measure_validation_loss(training: Training, pairs: EncodedPairs) -> float:
     with use_average(training):
         if training.captions is not None:
             pairs = pairs._replace(prompt_embeds=training.captions.embed())
-        for batch in take_turns(draw_validation_batches(pairs, training.num_timesteps)):
+        batches = draw_validation_batches(pairs, training.num_timesteps)
+        for batch, num_pairs in take_turns(batches):
             moved = batch.to(training.accelerator.device)
             loss = compute_loss(training.unet, training.noise_scheduler, moved)
-            total += loss.item() * len(batch.timesteps)
+            total += loss.item() * num_pairs
     return add_up(training.accelerator, total) / len(pairs.mean)
 
 

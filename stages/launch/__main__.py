@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.config.params import LaunchParams, load_params
-from stages.config.processes import LAUNCHER, is_launched
+from stages.config.processes import LAUNCHER, SHARDED, is_launched
 
 MACHINE = ("MACHINE_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What tells a machine among several its place: its number from 0, and where number 0 listens."""
-SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+REFUSED = ("DEEPSPEED", "MEGATRON_LM")
+"""Types of a config file: each would bring its own optimizer and checkpoints."""
 FAILED, INTERRUPTED = 1, 130
 GRACE_S = 600
 """How long processes may take to end a step or batch after Ctrl-C before they are killed."""
@@ -81,7 +82,7 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     """Run `accelerate launch` in this process, which becomes the agent that watches the others.
 
     Raises:
-        ValueError: The config file asks for what checkpoints can't hold.
+        ValueError: The config file asks for what can't train here.
     """
     # Seconds of imports, for several processes alone.
     import torch  # noqa: PLC0415
@@ -98,11 +99,14 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     parsed = parser.parse_args([*arguments, "-m", "stages.launch", stage, *args])
     if parsed.config_file is not None:
         kind = load_config_from_file(parsed.config_file).distributed_type.value
-        if kind in SHARDED:
+        if kind in REFUSED:
             raise ValueError(
-                f"{parsed.config_file}: found distributed_type {kind}; checkpoints can't hold "
-                "weights in shards, so it should be another, such as MULTI_GPU"
+                f"{parsed.config_file}: found distributed_type {kind}, which trains by an "
+                "optimizer and checkpoints of its own; it should be MULTI_GPU, or FSDP for weights "
+                "in shards"
             )
+        if kind == "FSDP":
+            os.environ[SHARDED] = "1"
     num_local = max(1, parsed.num_processes // parsed.num_machines)
     parsed.num_cpu_threads_per_process = max(1, torch.get_num_threads() // num_local)
     os.environ[LAUNCHER] = str(os.getpid())

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from stages.config.processes import SHARDED
 from stages.diffusion.loss import NoisyBatch
 from stages.diffusion.parallel import take_part, take_turns
 
@@ -31,5 +32,14 @@ def test_each_batch_has_its_turn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     batches, taken = [build_batch(count) for count in (1, 2, 3)], []
     for rank in range(2):
         become(monkeypatch, rank, 2)
-        taken.append([len(batch.timesteps) for batch in take_turns(batches)])
-    assert taken == [[1, 3], [2]]
+        taken.append([(len(batch.timesteps), count) for batch, count in take_turns(batches)])
+    assert taken == [[(1, 1), (3, 3)], [(2, 2)]]
+
+
+def test_with_weights_in_shards_all_take_as_many_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARDED, "1")
+    batches, taken = [build_batch(count) for count in (1, 2, 3)], []
+    for rank in range(2):
+        become(monkeypatch, rank, 2)
+        taken.append([(len(batch.timesteps), count) for batch, count in take_turns(batches)])
+    assert taken == [[(1, 1), (3, 3)], [(2, 2), (3, 0)]]

@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 from pathlib import Path
@@ -6,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from stages.config.params import LaunchParams
-from stages.launch.__main__ import build_arguments, main, word_failure
+from stages.config.processes import SHARDED
+from stages.launch.__main__ import build_arguments, main, run_processes, word_failure
 
 PLACE = {"MACHINE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
 
@@ -62,16 +64,36 @@ def test_a_config_file_that_is_not_there_is_named() -> None:
         build_arguments(build_launch(config_file="nowhere.yaml"), {})
 
 
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
-def test_weights_in_shards_are_refused_in_one_line(
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
+def test_other_trainers_are_refused_in_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_text(f"compute_environment: LOCAL_MACHINE\ndistributed_type: {kind}\n")
+    config = write_config(tmp_path, kind)
     launch = build_launch(config_file=str(config))
     monkeypatch.setattr("stages.launch.__main__.read_launch", lambda: launch)
     assert main("finetune") == 1
-    assert capsys.readouterr().err.startswith(f"error: {config}: found distributed_type {kind};")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {config}: found distributed_type {kind}, ")
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("FSDP", True), ("MULTI_GPU", False)])
+def test_processes_are_told_to_keep_weights_in_shards(
+    kind: str, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, seen = build_launch(config_file=str(write_config(tmp_path, kind))), []
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(
+        "accelerate.commands.launch.launch_command", lambda _: seen.append(SHARDED in os.environ)
+    )
+    assert run_processes(build_arguments(launch, {}), "finetune") == 0
+    assert seen == [is_told]
+
+
+def write_config(folder: Path, kind: str) -> Path:
+    config = folder / "config.yaml"
+    config.write_text(f"compute_environment: LOCAL_MACHINE\ndistributed_type: {kind}\n")
+    return config
 
 
 def test_a_process_that_failed_by_itself_has_spoken(capsys: pytest.CaptureFixture) -> None:
