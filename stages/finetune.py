@@ -32,7 +32,7 @@ from stages.config import paths
 from stages.config.entry import run_stage
 from stages.config.interrupt import defer_interrupt
 from stages.config.params import Params, load_params
-from stages.config.processes import count_processes, is_main_process
+from stages.config.processes import count_processes, is_main_process, join_processes
 from stages.config.scratch import hash_code, mark_finished
 from stages.diffusion.batches import EncodedPairs, check_pairs
 from stages.diffusion.components import (
@@ -77,6 +77,7 @@ def main() -> None:
     """Train, and write the trained weights with their log."""
     params = load_params()
     check_sharding(params.finetune)
+    join_processes()
     unet = load_unet(params.chosen)
     identity = {
         "model": params.chosen.model,

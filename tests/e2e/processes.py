@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-MODULES = ["encode", "finetune", "reference", "sample", "score"]
+MODULES = ["encode", "finetune", "instance", "reference", "sample", "score"]
 CONTEXT.set_forkserver_preload([f"stages.{name}" for name in MODULES])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from stages import encode, finetune, reference, sample, score
+from stages import encode, finetune, instance, reference, sample, score
 from stages.artifacts.tables import read_csv, read_json
 from stages.config import paths
 from stages.config.processes import get_rank
@@ -21,6 +21,7 @@ from tests.unit.diffusion_project import build_project, edit_params
 MAINS = {
     "encode": encode.main,
     "finetune": finetune.main,
+    "instance": instance.main,
     "reference": reference.main,
     "score": score.main,
 }
@@ -111,6 +112,20 @@ def test_one_process_goes_on_from_a_checkpoint_of_two(project: Path) -> None:
     assert (results[0] / "unet.safetensors").read_bytes() == before[0]
     assert results[1].read_bytes() == before[1]
     assert expected["losses"].size == 4
+
+
+def test_two_processes_share_the_prior_out_and_train_as_one(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    small = {"num_pictures": 4, "num_held_out_pictures": 2, "images_per_prompt": 2}
+    edit_params(folder, "instance", **small, prompt_templates=["a photo of a {}", "a {}"])
+    prior = {"num_prior_pictures": 20, "num_inference_steps": 2}  # two batches
+    edit_params(folder, "finetune", method="dreambooth", dreambooth=prior, adam_epsilon=1e-3)
+    run(folder, 1, "instance")
+    alone, together = (train(folder, count) for count in (1, 2))
+    np.testing.assert_allclose(together["losses"], alone["losses"], rtol=2e-6)
+    for name, weight in alone["weights"].items():
+        np.testing.assert_allclose(together["weights"][name], weight, rtol=0, atol=5e-6)
 
 
 def train(project: Path, count: int) -> dict:
