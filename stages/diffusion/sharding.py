@@ -39,8 +39,8 @@ def check_sharding(params: FinetuneParams) -> None:
         if is_sharded() and (found := getattr(params, key)) not in allowed:
             raise ValueError(
                 f"params.yaml: finetune.{key}: found {found}, which can't train weights in shards; "
-                f"it should be {' or '.join(allowed)}, or distributed_type in launch.config_file "
-                "another than FSDP, such as MULTI_GPU"
+                f"it should be {' or '.join(allowed)}, or launch.config_file of distributed_type "
+                "MULTI_GPU instead of FSDP"
             )
 
 

@@ -4,6 +4,7 @@ Each of them takes a while to import what it needs, hence slow.
 """
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,15 @@ from tests.micro_project import ROOT
 from tests.unit.diffusion_project import build_project, edit_params
 
 pytestmark = pytest.mark.slow
+FSDP = """\
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+fsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: true, fsdp_offload_params: false}
+mixed_precision: bf16
+num_machines: 1
+num_processes: 2
+"""
+"""As `accelerate config` writes it."""
 SOON_S = 60.0
 """An end that takes longer is a hang; what an idle machine needs is a second or two."""
 
@@ -56,6 +66,20 @@ def test_a_mistake_that_all_processes_meet_is_one_line(project: Path) -> None:
         f"error: {mistake}"
     ]
     assert "Traceback" not in output
+
+
+def test_what_fsdp_cannot_train_is_one_line(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    (folder / "fsdp.yaml").write_text(FSDP)
+    edit_params(folder, "launch", config_file="fsdp.yaml")
+    edit_params(folder, "finetune", method="lora")
+    with start(folder, "finetune") as process:
+        output, _ = process.communicate()
+    assert process.returncode == 1
+    # On a busy machine the other process may come to say the same before it is ended.
+    (line,) = {line.replace("process 1: ", "") for line in output.splitlines()}
+    assert line.startswith("error: params.yaml: finetune.method: found lora, which can't train")
 
 
 def test_a_process_that_is_killed_ends_all_with_a_line_that_says_so(training: Popen) -> None:
