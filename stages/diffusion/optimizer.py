@@ -54,8 +54,8 @@ def _place(value: Tensor, weight: nn.Parameter) -> Tensor | int:
     Moments take the weight's own memory format, channels last for a convolution: values are paired
     by their place in memory.
     """
-    if value.ndim == 0:  # the number of steps: on the CPU for torch, a plain number for the other
-        return value.clone() if value.is_floating_point() else int(value)
+    if value.ndim == 0:  # steps: beside the weight for torch's fused step, a number for the other
+        return value.to(weight.device, copy=True) if value.is_floating_point() else int(value)
     if value.shape == weight.shape:
         return torch.empty_like(weight, dtype=value.dtype).copy_(shard_like(value, weight))
     return value.to(weight.device, copy=True)

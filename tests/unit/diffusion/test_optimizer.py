@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.diffusion.optimizer import build_optimizer, pack_state
+from stages.diffusion.optimizer import build_optimizer, pack_state, unpack_state
 from tests.unit.diffusion.conftest import build_finetune_params
 
 SHAPE = (64, 32, 3, 3)
@@ -35,6 +35,14 @@ def test_moments_of_8_bits_take_nearly_the_same_way() -> None:
     assert not torch.equal(exact, rounded)
     error = (rounded - exact).norm() / exact.norm()
     assert error < 0.05
+
+
+def test_the_number_of_steps_returns_to_the_device_of_the_weight() -> None:
+    """The fused step reads it there; device meta stands for a GPU."""
+    weight, optimizer = run("adamw", num_steps=1)
+    state, elsewhere = pack_state(optimizer, weight), nn.Parameter(weight.detach().to("meta"))
+    unpack_state(optimizer, elsewhere, state)
+    assert optimizer.state[elsewhere]["step"].device == elsewhere.device
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
