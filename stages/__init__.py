@@ -1,6 +1,7 @@
 """The experiment: a file a stage, a folder a library."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -13,3 +14,6 @@ if sys.argv[0] == "-m":
     gc.disable()
     # No stage compiles, but bitsandbytes has functions to be compiled, and so imports the compiler.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+# On CPUs with bfloat16 it warns at import that it has no kernel of 4 bits: nothing here needs one.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -3,10 +3,11 @@
 Ratios are taken against an alternative in the same run, by turns: a busy machine slows both.
 """
 
+import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from tests.bench.training import measure_checkpoints, measure_training
 from tests.bench.turns import Round
 
 DESCRIPTIONS = {"memory": list_accounts, "stable_diffusion": describe_stable_diffusion}
+DEFAULT_PARTS = ("sampling", "training", "pipeline")
+PARTS = (*DEFAULT_PARTS, "processes", "scale")
 
 
 class Row(NamedTuple):
@@ -49,11 +52,21 @@ def main() -> None:
     `processes` and `scale` are measured when they are asked for: see docs/scaling.md.
     `python -m tests.bench memory` and `stable_diffusion` print what docs/benchmarks.md shows.
     """
-    arguments = sys.argv[1:]
-    if len(arguments) == 1 and arguments[0] in DESCRIPTIONS:
-        sys.stdout.write("\n".join(DESCRIPTIONS[arguments[0]]()) + "\n")
-        return
-    parts = arguments or ["sampling", "training", "evidence", "pipeline"]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    known = (*PARTS, *DESCRIPTIONS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}")
+    parts = parser.parse_args().parts or DEFAULT_PARTS
+    if unknown := set(parts) - set(known):
+        parser.error(f"{', '.join(unknown)}: unknown; the parts are {', '.join(known)}")
+    for part, describe in DESCRIPTIONS.items():
+        if part in parts:
+            sys.stdout.write("\n".join(describe()) + "\n")
+    if set(PARTS) & set(parts):
+        sys.stdout.write("\n".join(measure_table(parts)) + "\n")
+
+
+def measure_table(parts: Collection[str]) -> list[str]:
+    """Lines of the table of what was measured, of `parts` those that are in `PARTS`."""
     rows = []
     if "sampling" in parts:
         ratio = compare_rounds("sampling a picture", measure_sampling())
@@ -66,18 +79,17 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             percent = 100 * measure_checkpoints(Path(folder))
         rows.append(Row("checkpoints, of training's time", percent, 3, "%", False))
-    if "evidence" in parts:
-        with tempfile.TemporaryDirectory() as folder:
-            seconds = measure_evidence(Path(folder))
-        rows.append(Row("compare and report, 2 x 480 pictures", seconds, 20, "s", False))
     if "pipeline" in parts:
         with tempfile.TemporaryDirectory() as folder:
-            cost = measure_pipeline(Path(folder))
+            clone = Path(folder, "clone")
+            cost = measure_pipeline(clone)
+            evidence = measure_evidence(clone)
         rows += [
             Row("`dvc repro` from a fresh clone", cost.first / 60, 6, "min", False),
             Row("the same again, nothing changed", cost.again, 2.5, "s", False),
             Row("after a change in scoring alone", cost.rescore, 30, "s", False),
             Row("peak memory of any stage", cost.peak_memory_gb, 3, "GB", False),
+            Row("compare and report, 2 x 480 pictures", evidence, 20, "s", False),
         ]
     if "processes" in parts:
         with tempfile.TemporaryDirectory() as folder:
@@ -87,14 +99,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measure_scale(Path(folder))
     threads = torch.get_num_threads()
-    lines = [
+    return [
         f"{threads} CPU threads, torch {torch.__version__}",
         "",
         "| what | bar | measured | |",
         "| --- | --- | --- | --- |",
         *map(str, rows),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def compare_rounds(what: str, rounds: Sequence[Round]) -> float:

@@ -11,25 +11,10 @@ from tests.bench.pipeline import run
 
 REPEATED_PER_PROMPT = 2
 """Pictures of each class prompt that are there twice: 380 become 480."""
-COPIED = ("pairs.parquet", "prompts.csv", "reference.safetensors", "samples", "scores")
 
 
-def measure_evidence(folder: Path) -> float:
-    """Seconds of both, on the results of the last `dvc repro`, enlarged, in a clone in `folder`.
-
-    Raises:
-        FileNotFoundError: There are no results.
-    """
-    clone = folder / "clone"
-    run(Path.cwd(), "git", "clone", "--quiet", str(Path.cwd()), str(clone))
-    for name in COPIED:
-        source, target = Path("data", name), clone / "data" / name
-        if not source.exists():
-            raise FileNotFoundError(f"no {source}: `make bench` measures results of `make repro`")
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            shutil.copy(source, target)
+def measure_evidence(clone: Path) -> float:
+    """Seconds of both in `clone`, on its results of `dvc repro`, which are enlarged for it."""
     for variant in ("baseline", "finetuned"):
         _enlarge(clone / "data", variant)
     return sum(run(clone, "python", "-m", f"stages.{stage}") for stage in ("compare", "report"))

@@ -18,9 +18,8 @@ class PipelineCost(NamedTuple):
     peak_memory_gb: float
 
 
-def measure_pipeline(folder: Path) -> PipelineCost:
-    """Clone the project into `folder` and run it there with its default params."""
-    clone = folder / "clone"
+def measure_pipeline(clone: Path) -> PipelineCost:
+    """Clone the project to `clone` and run it there with its default params."""
     run(Path.cwd(), "git", "clone", "--quiet", str(Path.cwd()), str(clone))
     first = run(clone, "dvc", "repro")
     again = min(run(clone, "dvc", "repro") for _ in range(3))
