@@ -1,8 +1,8 @@
-"""Open all that later stages will open: every chosen picture, the base and the scorer.
+"""Open all that later stages will open: every chosen picture, the prompts, base and scorer.
 
 DVC removes what a stage wrote before it runs it again. So a missing or damaged file must be found
 by a stage of its own, before results are touched; downloads happen here, too. Reads the data
-source, the base and the scorer; writes data/preflight.txt, which is always the same.
+source, prompts, base and scorer; writes data/preflight.txt, which is always the same.
 """
 
 import logging
@@ -37,6 +37,7 @@ from stages.scoring.scorer import describe_scorer, load_scorer
 from stages.sources.choosing import choose_pictures
 from stages.sources.instance import choose_instance, open_instance
 from stages.sources.opening import open_source
+from stages.sources.prompts import build_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +56,17 @@ def main() -> None:
 
 
 def require_all(params: Params) -> None:
-    """Look for base, scorer and pictures, before the long work of reading them.
+    """Look for base, scorer, prompts and pictures, before the long work of reading them.
 
     Raises:
-        ValueError: A line for each that is neither here nor can be downloaded.
+        ValueError: A line for each that is neither here nor can be downloaded, or is wrong.
     """
     base = params.chosen
     scorer = describe_scorer(base.scorer, base.scorer_pretrained)
     looks: list[Callable[[], object]] = [
         lambda: require_model(describe_base(base)),
         lambda: scorer and require_model(scorer),
+        lambda: build_prompts(params.prepare.classes, params.prompts),
         lambda: open_source(base.data, params.prepare.classes),
     ]
     problems = []

@@ -4,10 +4,7 @@ Reads the data source that the chosen base names. Writes data/pairs.parquet, dat
 plots/pairs.png, a sheet to look at. Every later stage sees pictures and captions as they are here.
 """
 
-import hashlib
 import logging
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +26,11 @@ from stages.artifacts.pairs import open_pictures, read_pairs, write_pairs
 from stages.artifacts.tables import write_table
 from stages.config import paths
 from stages.config.entry import run_stage
-from stages.config.mistakes import show
-from stages.config.params import PromptsParams, load_params
+from stages.config.params import load_params
 from stages.config.scratch import use_folder
 from stages.sources.choosing import choose_pictures
 from stages.sources.opening import open_source
+from stages.sources.prompts import build_prompts
 from stages.sources.source import Entry, Source
 
 logger = logging.getLogger(__name__)
@@ -42,7 +39,6 @@ SHEET_COLUMNS = 12
 SHEET_TILE_PX = 128
 MAX_LABEL = 40
 """Characters of a class's name on the sheet, which is as wide as its longest label."""
-MAX_SLUG = 40
 
 
 def main() -> None:
@@ -68,46 +64,6 @@ def main() -> None:
     write_table(prompts, paths.PROMPTS)
     write_png(draw_pairs(paths.PAIRS, prepare.classes), paths.PAIRS_SHEET)
     logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
-
-
-def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame:
-    """Fill every class template with every class, and add the marketing prompts.
-
-    Raises:
-        ValueError: Two of them come out the same, or would share their files.
-    """
-    rows = [
-        ("class", name, fill_template(template, name))
-        for name in classes
-        for template in params.class_templates
-    ]
-    rows += [("marketing", row.class_name, row.prompt) for row in params.marketing]
-    prompt, count = Counter(prompt for _, _, prompt in rows).most_common(1)[0]
-    if count > 1:
-        raise ValueError(
-            f"prompts: {prompt!r} comes out {count} times; change a template or prompt"
-        )
-    table = pd.DataFrame(rows, columns=["set", "class", "prompt"])
-    table.insert(0, "prompt_id", [make_prompt_id(prompt) for prompt in table["prompt"]])
-    check_distinct(table)
-    return table
-
-
-def check_distinct(prompts: pd.DataFrame) -> None:
-    """Refuse prompts with one id: the pictures of one would be written over the other's."""
-    shared = prompts[prompts["prompt_id"].duplicated(keep=False)].sort_values("prompt_id")
-    if len(shared):
-        first, second = shared["prompt"].head(2)
-        raise ValueError(
-            f"prompts: {show(first)} and {show(second)} get the same file names; reword one"
-        )
-
-
-def make_prompt_id(prompt: str) -> str:
-    """A file name that depends on the prompt alone: readable words and six hex digits."""
-    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    slug = re.sub("[^a-z0-9]+", "-", ascii_text).strip("-")[:MAX_SLUG].strip("-")
-    return f"{slug or 'prompt'}-{hashlib.blake2b(prompt.encode(), digest_size=3).hexdigest()}"
 
 
 def build_pairs(

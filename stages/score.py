@@ -69,17 +69,14 @@ def main(variant: str) -> None:
     logger.info("%s: %d pictures scored", variant, len(scores))
 
 
-def list_classes(params: Params) -> list[str]:
-    """The classes among which zero-shot classification chooses: trained ones, then marketing."""
-    marketing = (row.class_name for row in params.prompts.marketing)
-    return list(dict.fromkeys([*params.prepare.classes, *marketing]))
-
-
 def embed_context(
     scorer: Scorer, samples: pd.DataFrame, reference: Reference, params: Params
 ) -> Context:
-    """Embed class texts and distinct prompts; put the training pictures beside them."""
-    classes = list_classes(params)
+    """Embed class texts and distinct prompts; put the training pictures beside them.
+
+    Zero-shot classification chooses among the trained classes and those of further prompts.
+    """
+    classes = list(dict.fromkeys([*params.prepare.classes, *samples["class"]]))
     texts = [fill_template(params.score.zero_shot_template, name) for name in classes]
     class_embeds = embed_texts(scorer, texts)
     if class_embeds.shape[1] != reference.image_embeds.shape[1]:

@@ -21,6 +21,7 @@ from stages import (
     score,
 )
 from stages.artifacts.images import encode_png
+from stages.artifacts.tables import write_table
 from stages.config import paths
 from tests.hostile import MARKETING, NAMES
 from tests.tiny import IMAGE_SIZE_PX, build_base, build_scorer
@@ -37,7 +38,8 @@ STAGES = (
 def build_hostile_project(folder: Path) -> None:
     """Write params.yaml, micro models and pictures; classes, captions and prompts are of NAMES.
 
-    Two pictures a class, one to train on and one to validate, half of them with a caption.
+    Of the marketing prompts one is in params.yaml, the others are in a file. Two pictures a class,
+    one to train on and one to validate, half of them with a caption.
     """
     build_base(folder / "models/tiny")
     build_scorer(folder / "models/tiny-scorer")
@@ -47,8 +49,10 @@ def build_hostile_project(folder: Path) -> None:
     edit_params(folder, "bases", tiny={"resolution_px": IMAGE_SIZE_PX, "data": data})
     counts = {"num_pairs": len(NAMES), "num_validation_pairs": len(NAMES)}
     edit_params(folder, "prepare", classes=list(NAMES), **counts)
-    marketing = [{"class": name, "prompt": f"{name} on a table"} for name in MARKETING]
-    edit_params(folder, "prompts", class_templates=["a {}"], marketing=marketing)
+    rows = [{"class": name, "prompt": f"{name} on a table"} for name in MARKETING]
+    edit_params(folder, "prompts", class_templates=["a {}"], marketing=rows[:1])
+    table = pd.DataFrame(rows[1:]).assign(set="marketing")
+    write_table(table, folder / "data/extra_prompts.csv")
     edit_params(folder, "finetune", max_train_steps=2, learning_rate=1e-2)
     counts = {"images_per_class_prompt": 1, "images_per_marketing_prompt": 1}
     edit_params(folder, "sample", num_inference_steps=1, **counts)

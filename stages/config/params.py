@@ -181,6 +181,7 @@ class PromptsParams(Section):
 
     class_templates: Templates
     marketing: Annotated[tuple[MarketingPrompt, ...], Field(min_length=1)]
+    file: Text
 
     @field_validator("marketing")
     @classmethod

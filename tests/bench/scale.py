@@ -25,14 +25,20 @@ from tests.unit.diffusion_project import build_project, edit_params
 
 ROOT = Path(__file__).parents[2]
 NUM_ROUNDS, NUM_PICTURES = 3, 64
-SECONDS = re.compile(r"^\w+(?: baseline)?: ([0-9.]+) s$", re.MULTILINE)
+NUM_PROMPTS = 56
+"""In params.yaml."""
+SECONDS = re.compile(r"^\w+(?: \w+)?: ([0-9.]+) s$", re.MULTILINE)
 RSS = re.compile(r"RssAnon:\s+(\d+) kB")
 STAGES = (
     ("prepare",),
     ("encode",),
     ("reference",),
-    ("sample", "baseline"),
-    ("score", "baseline"),
+    ("instance",),
+    ("finetune",),
+    *((stage, variant) for stage in ("sample", "score") for variant in paths.VARIANTS),
+    ("compare",),
+    ("resemblance",),
+    ("report",),
 )
 
 
@@ -56,25 +62,28 @@ def measure_scale(folder: Path, counts: tuple[int, ...] = (100, 1_000, 10_000)) 
     """Make so many pairs and pictures, each of a prompt of its own; shards from 1,000 on."""
     build_project(folder)
     build_scorer(folder / "models/tiny-scorer")
-    edit_params(folder, "sample", num_inference_steps=1, batch_size=50, shard_above=999)
+    a_prompt = {"images_per_class_prompt": 1, "images_per_marketing_prompt": 1}
+    edit_params(folder, "sample", num_inference_steps=1, batch_size=50, shard_above=999, **a_prompt)
     costs = []
     for count in counts:
         edit_params(folder, "prepare", num_pairs=count - 10, num_validation_pairs=10)
-        for stage, *args in STAGES:
-            if stage == "sample":
-                write_prompts(folder, count)
-            costs.append(Cost(stage, count, *_run(folder, stage, *args)))
+        write_prompts(folder, count)
+        for stage in STAGES:
+            costs.append(Cost(" ".join(stage), count, *_run(folder, *stage)))
             sys.stdout.write(f"{costs[-1]}\n")
             sys.stdout.flush()
     return costs
 
 
 def write_prompts(folder: Path, count: int) -> None:
-    """So many prompts, instead of those that `prepare` wrote."""
-    table = pd.DataFrame({"prompt_id": [f"cat-{number}" for number in range(count)]})
-    table["set"], table["class"] = "class", "cat"
-    table["prompt"] = [f"a photo of a cat {number}" for number in range(count)]
-    write_table(table, folder / paths.PROMPTS)
+    """As many prompts as there are to be, with those of params.yaml, into the file beside them."""
+    rest = range(count - NUM_PROMPTS)
+    rows = {
+        "set": "class",
+        "class": "cat",
+        "prompt": [f"a cat with {number} legs" for number in rest],
+    }
+    write_table(pd.DataFrame(rows), folder / "data/extra_prompts.csv")
 
 
 def measure_processes(folder: Path) -> list[Round]:

@@ -15,6 +15,7 @@ from stages import encode
 from stages.artifacts.images import encode_png
 from stages.artifacts.tables import write_table
 from stages.config import paths
+from stages.sources.prompts import COLUMNS
 from tests.tiny import IMAGE_SIZE_PX, build_base
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -24,6 +25,7 @@ def build_project(folder: Path) -> None:
     """Write params.yaml, a micro base, ten pairs and three prompts to a folder."""
     build_base(folder / "models/tiny")
     (folder / "params.yaml").write_text(PARAMS.read_text())
+    write_table(pd.DataFrame(columns=COLUMNS), folder / "data/extra_prompts.csv")
     edit_params(folder, "bases", tiny={"resolution_px": IMAGE_SIZE_PX})
     edit_params(
         folder,

@@ -16,7 +16,6 @@ from stages.artifacts.images import decode_image, encode_png, resize_to_square
 from stages.artifacts.pairs import read_pairs, write_pairs
 from stages.artifacts.tables import read_prompts
 from stages.config import paths
-from stages.config.params import PromptsParams
 from stages.drawing.pictures import draw_picture
 from stages.sources.source import Entry, Source
 
@@ -30,6 +29,7 @@ def write_params(folder, num_classes=3, **data):
     values["bases"]["tiny"]["data"] |= data
     values["prepare"] |= {"num_pairs": 14, "num_validation_pairs": 6}
     values["prepare"]["classes"] = values["prepare"]["classes"][:num_classes]
+    values["prompts"]["file"] = str(ROOT / values["prompts"]["file"])
     (folder / "params.yaml").write_text(json.dumps(values))
 
 
@@ -38,11 +38,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_params(tmp_path)
     return tmp_path
-
-
-def make_prompts(*marketing, templates=("a photo of a {}", "a {}")):
-    rows = [{"class": "thing", "prompt": prompt} for prompt in marketing]
-    return PromptsParams(class_templates=templates, marketing=rows)
 
 
 def test_pairs_and_prompts_are_as_the_params_say(project):
@@ -95,28 +90,6 @@ def test_a_picture_with_neither_class_nor_caption_is_named():
     source = Source("x", [Entry("here.png")], lambda _: None)
     with pytest.raises(ValueError, match=r"here\.png: .*neither a caption nor a class"):
         prepare.build_pairs(source, [0], "train", ["a {}"])
-
-
-def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone():
-    alone = prepare.build_prompts(["cat"], make_prompts("Über/../Größe: " + "x" * 99))
-    among = prepare.build_prompts(["dog", "cat"], make_prompts("y", "猫"))
-    both = set(alone["prompt_id"]) & set(among["prompt_id"])
-    assert {row.rsplit("-", 1)[0] for row in both} == {"a-photo-of-a-cat", "a-cat"}
-    for prompt_id in [*alone["prompt_id"], *among["prompt_id"]]:
-        assert set(prompt_id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-        assert prompt_id[0] != "-"
-        assert len(prompt_id) <= 47
-
-
-def test_prompts_that_come_out_the_same_are_refused():
-    with pytest.raises(ValueError, match="'a cat' comes out 2 times"):
-        prepare.build_prompts(["cat"], make_prompts("a cat"))
-
-
-def test_prompts_that_would_share_their_files_are_refused(monkeypatch):
-    monkeypatch.setattr(prepare, "make_prompt_id", lambda prompt: prompt[:3])
-    with pytest.raises(ValueError, match='"a cat" and "a car" get the same file names'):
-        prepare.build_prompts(["dog"], make_prompts("a cat", "a car"))
 
 
 def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch):

@@ -1,0 +1,106 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from stages.config.params import PromptsParams
+from stages.sources import prompts
+from stages.sources.prompts import build_prompts
+
+HEADER = "set,class,prompt\n"
+SHIPPED = Path("data/extra_prompts.csv")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text(HEADER)
+    return path
+
+
+def make_params(file, *marketing, templates=("a photo of a {}", "a {}")):
+    rows = [{"class": "thing", "prompt": prompt} for prompt in marketing or ["a thing"]]
+    return PromptsParams(class_templates=templates, marketing=rows, file=str(file))
+
+
+def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone(file):
+    alone = build_prompts(["cat"], make_params(file, "Über/../Größe: " + "x" * 99))
+    among = build_prompts(["dog", "cat"], make_params(file, "y", "猫"))
+    both = set(alone["prompt_id"]) & set(among["prompt_id"])
+    assert {row.rsplit("-", 1)[0] for row in both} == {"a-photo-of-a-cat", "a-cat"}
+    for prompt_id in [*alone["prompt_id"], *among["prompt_id"]]:
+        assert set(prompt_id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+        assert prompt_id[0] != "-"
+        assert len(prompt_id) <= 47
+
+
+@pytest.mark.parametrize("text", ["", "class,sitting cat,a  cat\n"])
+def test_prompts_that_come_out_the_same_are_refused(file, text):
+    file.write_text(HEADER + text)
+    marketing = "a thing" if text else "a cat"
+    with pytest.raises(ValueError, match="'a cat' comes out 2 times"):
+        build_prompts(["cat"], make_params(file, marketing))
+
+
+def test_prompts_that_would_share_their_files_are_refused(file, monkeypatch):
+    monkeypatch.setattr(prompts, "make_prompt_id", lambda prompt: prompt[:3])
+    with pytest.raises(ValueError, match='"a cat" and "a car" get the same file names'):
+        build_prompts(["dog"], make_params(file, "a cat", "a car"))
+
+
+def test_prompts_of_the_file_come_after_the_others_in_its_order(file):
+    file.write_text('set,class,prompt\nmarketing,Größe," two\n  blanks"\nclass,cat,"b, c"\n')
+    table = build_prompts(["cat"], make_params(file))
+    assert table.iloc[-2:, 1:].to_numpy().tolist() == [
+        ["marketing", "Größe", "two blanks"],
+        ["class", "cat", "b, c"],
+    ]
+
+
+def test_columns_come_in_any_order_and_others_are_not_read(file):
+    file.write_text("\ufeffprompt_id,prompt,class,set\n1,b,dog,class\n")  # as Excel begins a CSV
+    table = build_prompts(["cat"], make_params(file))
+    assert table.iloc[-1, 1:].to_list() == ["class", "dog", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "{file}: no column set, class, prompt; the first line should be set,class,prompt"),
+        ("set,prompt\n", "{file}: no column class; the first line should be set,class,prompt"),
+        (
+            HEADER + "coco,cat,a cat\n",
+            '{file}, line 2: found set "coco"; should be class or marketing',
+        ),
+        (HEADER + "class,cat,b\nclass,cat, \n", "{file}, line 3: the prompt is empty"),
+        (HEADER + "class,cat\n", "{file}, line 2: the prompt is empty"),
+        (
+            HEADER + "class,cat,a cat, sitting\n",
+            "{file}, line 2: more values than columns; quote a prompt that holds commas",
+        ),
+        (
+            HEADER + "class,cat,a \x07cat\n",
+            '{file}, line 2: the prompt holds control characters: "a \\u0007cat"',
+        ),
+        (HEADER + 'class,cat,"a cat', "{file}: unexpected end of data"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(file, text, message):
+    file.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message.format(file=file)) + "$"):
+        build_prompts(["cat"], make_params(file))
+
+
+def test_a_file_that_is_no_text_is_refused(file):
+    file.write_bytes(HEADER.encode() + b"class,cat,\xff\n")
+    with pytest.raises(ValueError, match=rf"{re.escape(str(file))}: 'utf-8' codec"):
+        build_prompts(["cat"], make_params(file))
+
+
+def test_a_missing_file_is_named_with_its_key(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"prompts\.file: no file .*nowhere\.csv"):
+        build_prompts(["cat"], make_params(tmp_path / "nowhere.csv"))
+
+
+def test_the_shipped_file_has_none():
+    assert SHIPPED.read_text() == HEADER
