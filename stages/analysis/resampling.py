@@ -13,7 +13,7 @@ from stages.config.params import CompareParams
 FEWEST_FOR_BOOTSTRAP = 6
 """Fewer values repeat so often in a resample that its spread is noise."""
 
-VALUES_AT_ONCE = 2**24
+VALUES_AT_ONCE = 2**22
 """Of all resamples that are in memory: of 30,000 prompts not all are at once."""
 
 _ROUNDING = 1e-12

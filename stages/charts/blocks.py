@@ -3,10 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from stages.artifacts.images import decode_image
+
+MAX_BLOCKS = 40
+MAX_PROMPTS = 16
+"""Of a block: all blocks together are one picture, a grid, which a reader has to open."""
 
 
 class Pair(NamedTuple):
@@ -35,17 +41,27 @@ def build_blocks(
 ) -> list[Block]:
     """A block for each value of the column `label`, the first pictures of each prompt in it.
 
+    Of more than `MAX_BLOCKS`, and of more than `MAX_PROMPTS` in one, as many are spread evenly.
+
     Args:
         pictures: Rows of `list_pictures`, those to show.
         label: "class" or "prompt".
         num_per_prompt: Pictures of each prompt, by index.
         files: The pictures of both variants.
     """
-    shown = pictures[pictures["index"] < num_per_prompt]
-    return [
-        Block(str(name), [_build_pair(row, files) for row in rows.to_dict("records")])
-        for name, rows in shown.groupby(label, sort=False)
-    ]
+    groups = list(pictures[pictures["index"] < num_per_prompt].groupby(label, sort=False))
+    blocks = []
+    for name, rows in (groups[number] for number in spread_evenly(len(groups), MAX_BLOCKS)):
+        prompt_ids = rows["prompt_id"].unique()
+        chosen = prompt_ids[spread_evenly(len(prompt_ids), MAX_PROMPTS)]
+        shown = rows[rows["prompt_id"].isin(chosen)].to_dict("records")
+        blocks.append(Block(str(name), [_build_pair(row, files) for row in shown]))
+    return blocks
+
+
+def spread_evenly(num_items: int, limit: int) -> NDArray[np.int64]:
+    """Which of so many items to show, in their order: all, or `limit` at equal distances."""
+    return np.linspace(0, num_items, min(num_items, limit), endpoint=False).astype(int)
 
 
 def choose_evenly(classes: Sequence[str], num_rows: int) -> list[int]:

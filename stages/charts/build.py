@@ -9,7 +9,7 @@ from stages.artifacts.images import decode_image, encode_png
 from stages.artifacts.results import Results
 from stages.artifacts.row_groups import LazyColumn
 from stages.charts import evidence
-from stages.charts.blocks import build_blocks, choose_evenly
+from stages.charts.blocks import build_blocks, choose_evenly, spread_evenly
 from stages.charts.drilldown import (
     choose_shown,
     describe_pictures,
@@ -23,6 +23,8 @@ from stages.charts.thing import Thing, name_thing_pictures, show_thing
 from stages.config.params import ReportParams
 
 NUM_TRAINING_PAIRS = 20
+MAX_MARKETING_PROMPTS = 100
+"""Each is a row of a chart and of a table."""
 
 
 class Inputs(NamedTuple):
@@ -48,7 +50,10 @@ class Inputs(NamedTuple):
 
 
 def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
-    """The page; of too many pictures it shows some of each prompt, and all that it names."""
+    """The page; of too many pictures it shows some of each prompt, and all that it names.
+
+    Prompts of which no picture is shown are not listed either.
+    """
     results, finetuned = inputs.results, inputs.scores["finetuned"]
     labels = {name: str(source["label"]) for name, source in inputs.provenance.items()}
     directions = {name: str(source["better"]) for name, source in inputs.provenance.items()}
@@ -62,12 +67,15 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
     named = {row["file_name"] for row in [*collapse.pictures, *memorised]}
     pictures = choose_shown(pictures, params.max_pictures, named)
     in_domain = pictures["set"] == "class"
-    prompts = results.by_prompt.to_dict("records")
+    prompts = results.by_prompt[results.by_prompt["prompt_id"].isin(pictures["prompt_id"])]
+    marketing = prompts[prompts["set"] == "marketing"]
+    marketing = marketing.iloc[spread_evenly(len(marketing), MAX_MARKETING_PROMPTS)]
     return Page(
         about=about,
         sets=results.by_set.to_dict("records"),
         classes=results.by_class.to_dict("records"),
-        prompts=prompts,
+        prompts=prompts.to_dict("records"),
+        marketing=marketing.to_dict("records"),
         forgetting=evidence.list_forgetting(results.forgetting),
         metrics=evidence.list_metrics(results.by_metric),
         provenance=inputs.provenance,
@@ -79,7 +87,7 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
         marketing_blocks=build_blocks(
             pictures[~in_domain], "prompt", params.grid_images_per_prompt, inputs.files
         ),
-        pictures_of={row["prompt_id"]: [] for row in prompts} | group_pictures(pictures),
+        pictures_of=group_pictures(pictures),
         training_pairs=[{"row": row, "caption": inputs.pairs["caption"][row]} for row in trained],
         details=describe_pictures(pictures, scored),
         pictures=embed_pictures(
@@ -90,7 +98,11 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
             )
         ),
         charts=draw_charts(
-            results, inputs.loss, inputs.validation_loss, labels, about.confidence_level
+            results._replace(by_prompt=prompts),
+            marketing,
+            (inputs.loss, inputs.validation_loss),
+            labels,
+            about.confidence_level,
         ),
         counts=inputs.counts,
         finetune=inputs.finetune,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.charts.blocks import spread_evenly
+
 DIGITS = 5
 """Significant digits of a score in the page's data."""
 
@@ -50,7 +52,7 @@ def choose_shown(pictures: pd.DataFrame, max_pictures: int, named: Collection[st
     order = np.argsort(rounds, kind="stable")
     last = rounds[order[max_pictures]]  # the first round that does not fit as a whole
     whole, cut = np.flatnonzero(rounds < last), np.flatnonzero(rounds == last)
-    spread = np.linspace(0, len(cut), max_pictures - len(whole), endpoint=False).astype(int)
+    spread = spread_evenly(len(cut), max_pictures - len(whole))
     is_shown = pictures["file_name"].isin(list(named)).to_numpy(copy=True)
     is_shown[whole] = is_shown[cut[spread]] = True
     return pictures[is_shown]

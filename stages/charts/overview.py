@@ -11,13 +11,21 @@ from stages.charts import figures, tradeoffs
 
 def draw_charts(
     results: Results,
-    loss: pd.DataFrame,
-    validation_loss: pd.DataFrame,
+    marketing: pd.DataFrame,
+    losses: tuple[pd.DataFrame, pd.DataFrame],
     labels: Mapping[str, str],
     confidence_level: float,
 ) -> dict[str, go.Figure]:
-    """The charts; `labels` are the names of the metrics, the losses have a row a step."""
-    marketing = results.by_prompt[results.by_prompt["set"] == "marketing"]
+    """The charts.
+
+    Args:
+        results: Of `by_prompt`, the prompts that the page lists.
+        marketing: Rows of it that get a chart of their own.
+        losses: Of training and of validation, a row a step.
+        labels: The names of the metrics.
+        confidence_level: Of the intervals, in (0, 1).
+    """
+    loss, validation_loss = losses
     label = "class" if marketing["class"].is_unique else "prompt"
     charts = {
         "classes": figures.draw_change(results.by_class, "class", confidence_level),

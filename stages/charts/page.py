@@ -53,6 +53,7 @@ class Page:
     sets: Rows
     classes: Rows
     prompts: Rows
+    marketing: Rows
     forgetting: Rows
     metrics: Mapping[str, Rows]
     provenance: Mapping[str, Mapping[str, Any]]

@@ -3,9 +3,13 @@ import re
 from html import unescape
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from stages.artifacts.notation import MINUS, MISSING
+from stages.charts.blocks import MAX_PROMPTS
+from stages.charts.evidence import NUM_MEMORISED
 from stages.charts.page import format_value, shorten
 from tests.hostile import HOSTILE, list_hostile_prompts
 from tests.report_project import write_report, write_results
@@ -111,3 +115,26 @@ def test_the_papers_figures_stand_beside_those_of_its_base_alone(html, tmp_path)
     assert cells[:4] == ["0.2452", "0.2443", f"{MINUS}0.0009", MISSING]
     assert "far inside the noise" in page
     assert "Table 1" not in html
+
+
+def test_of_many_prompts_the_page_lists_those_that_it_shows_and_counts_all(tmp_path):
+    sets = ["class"] * 120 + ["marketing"] * 240
+    prompts = pd.DataFrame({"set": sets, "class": "cat"})
+    prompts["prompt_id"] = [f"p{number}" for number in prompts.index]
+    prompts["prompt"] = [f"a cat with {number} legs" for number in prompts.index]
+    write_results(tmp_path, num_class=1, num_marketing=1, side_px=8, prompts=prompts)
+    params = tmp_path / "params.yaml"
+    params.write_text(params.read_text().replace("max_pictures: 2000", "max_pictures: 180"))
+    html = write_report(tmp_path)
+    num_listed = html.count('<details class="prompt"')
+    assert 180 <= num_listed <= 180 + NUM_MEMORISED
+    assert f"lists {num_listed} prompts of 360;" in html
+    assert f"({MAX_PROMPTS} of 120 prompts, spread evenly)" in html
+    assert "(100 of 240 prompts, spread evenly)" in html
+    for grid in (tmp_path / "plots/grids").iterdir():
+        with Image.open(grid) as image:
+            assert max(image.size) < 15_000
+
+
+def test_a_page_that_shows_all_prompts_says_nothing_of_a_choice(html):
+    assert "spread evenly" not in html
