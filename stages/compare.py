@@ -58,7 +58,7 @@ def main() -> None:
     write_table(rename_gain(by_class), paths.CLASS_GAIN)
     write_metrics(baseline, finetuned, params)
     sets = by_set.to_dict("records")
-    verdict = word_verdict(sets, params.confidence_level, word_collapse(*counts, sets))
+    verdict = word_verdict(sets, params, word_collapse(*counts, sets))
     for line in verdict.splitlines():
         logger.info("%s", line)
 

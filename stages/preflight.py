@@ -46,7 +46,7 @@ def main() -> None:
     """Leave the mark that all is there, or name what is missing or damaged."""
     params = load_params()
     require_all(params)
-    open_pictures(params.chosen, params.prepare)
+    decode_pictures(params.chosen, params.prepare)
     open_models(params.chosen, params.finetune, params.score.extra_metrics)
     if params.finetune.learns_instance:
         open_instance_pictures(params.instance)
@@ -79,7 +79,7 @@ def require_all(params: Params) -> None:
         raise ValueError("\n".join(problems))
 
 
-def open_pictures(base: BaseParams, prepare: PrepareParams) -> None:
+def decode_pictures(base: BaseParams, prepare: PrepareParams) -> None:
     """Decode each picture that `prepare` will take from files."""
     source = open_source(base.data, prepare.classes)
     choice = choose_pictures(

@@ -104,15 +104,15 @@ def read_training_pairs() -> pd.DataFrame:
 
 def describe(params: Params, inputs: Inputs) -> About:
     """What ran, and the verdict in words."""
-    sets, level = inputs.results.by_set.to_dict("records"), params.compare.confidence_level
+    sets = inputs.results.by_set.to_dict("records")
     return About(
         base=params.base,
         model=params.chosen.model,
         scorer=describe_scorer(params),
-        headline=word_headline(sets),
-        sentence=word_verdict(sets, level),
+        headline=word_headline(sets, params.compare),
+        sentence=word_verdict(sets, params.compare),
         warning=word_collapse(*(inputs.counts[variant] for variant in paths.VARIANTS), sets),
-        confidence_level=level,
+        confidence_level=params.compare.confidence_level,
         settings=list_settings(params),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},
     )

@@ -52,7 +52,7 @@ def sign_flip_p_value(differences: Floats, params: CompareParams) -> float | Flo
         vectorized=True,
         n_resamples=params.num_resamples,
         axis=-1,
-        batch=max(1, VALUES_AT_ONCE // differences.size),
+        batch=_count_at_once(differences.size),
         rng=np.random.default_rng(params.seed),
     )
     return test.pvalue
@@ -79,9 +79,14 @@ def _find_critical_value(differences: Floats, params: CompareParams) -> float:
     return float(stats.t.ppf((1 + params.confidence_level) / 2, num_units - 1))
 
 
+def _count_at_once(num_values: int) -> int:
+    """How many resamples of so many values fit in memory."""
+    return max(1, VALUES_AT_ONCE // num_values)
+
+
 def _split_resamples(num_resamples: int, num_units: int) -> list[int]:
-    """How many resamples to take at a time, so that they fit in memory."""
-    count = max(1, VALUES_AT_ONCE // num_units)
+    """How many resamples to take at a time."""
+    count = _count_at_once(num_units)
     return [min(count, num_resamples - first) for first in range(0, num_resamples, count)]
 
 

@@ -35,45 +35,56 @@ def judge(
     return "too little data to say"
 
 
-def word_headline(rows: Sequence[Mapping[str, Any]]) -> str:
+def word_headline(rows: Sequence[Mapping[str, Any]], params: CompareParams) -> str:
     """The verdicts alone: "Better on class prompts, worse on marketing prompts"."""
     sets: dict[str, list[str]] = {}
     for row in rows:
-        sets.setdefault(row["verdict"], []).append(row["set"])
-    headline = ", ".join(f"{verdict} on {_join(verdict, names)}" for verdict, names in sets.items())
+        claim = f"{row['verdict']}, by less than matters," if _is_small(row, params) else None
+        sets.setdefault(claim or row["verdict"], []).append(row["set"])
+    headline = ", ".join(f"{claim} on {_join(claim, names)}" for claim, names in sets.items())
     return headline[:1].upper() + headline[1:]
 
 
 def word_verdict(
-    rows: Sequence[Mapping[str, Any]], confidence_level: float, collapse: str = ""
+    rows: Sequence[Mapping[str, Any]], params: CompareParams, collapse: str = ""
 ) -> str:
     """One sentence over the rows of `compare_sets`; before it, on a line of its own, collapse.
 
     Args:
         rows: Rows of `compare_sets`.
-        confidence_level: Of their intervals.
+        params: With which they were compared.
         collapse: What `word_collapse` says.
     """
-    sentence = "; ".join(_word_set(row, confidence_level) for row in rows)
+    sentence = "; ".join(_word_set(row, params) for row in rows)
     lines = [collapse, f"{sentence[:1].upper()}{sentence[1:]}."]
     return "\n".join(line for line in lines if line)
 
 
-def _join(verdict: str, names: list[str]) -> str:
-    word = " and " if verdict in ("better", "worse") else " or "
+def _is_small(row: Mapping[str, Any], params: CompareParams) -> bool:
+    """Whether the set is better or worse by less than is relevant: with many prompts it can be."""
+    relevant = params.smallest_relevant_difference
+    is_within = -relevant <= row["ci_low"] and row["ci_high"] <= relevant
+    return row["verdict"] in ("better", "worse") and is_within
+
+
+def _join(claim: str, names: list[str]) -> str:
+    word = " and " if claim.startswith(("better", "worse")) else " or "
     return f"{word.join(names)} prompts"
 
 
-def _word_set(row: Mapping[str, Any], confidence_level: float) -> str:
+def _word_set(row: Mapping[str, Any], params: CompareParams) -> str:
     numbers = f"{format_signed(row['difference'])} CLIP cosine"
     if not math.isnan(row["ci_low"]):
         interval = format_interval(row["ci_low"], row["ci_high"])
-        numbers += f", {confidence_level * 100:g} % interval {interval}"
+        numbers += f", {params.confidence_level * 100:g} % interval {interval}"
     p_value = format_p_value(row["p_value"])
     numbers += f", p {p_value}" if p_value.startswith("<") else f", p = {p_value}"
     if row["verdict"] == "too little data to say":
         numbers += f"; {_word_sensitivity(row['smallest_detectable_difference'])}"
-    return f"on {row['num_prompts']} {row['set']} prompts {_CLAIMS[row['verdict']]} ({numbers})"
+    claim = _CLAIMS[row["verdict"]]
+    if _is_small(row, params):
+        claim += f", by less than matters: than {params.smallest_relevant_difference:g}"
+    return f"on {row['num_prompts']} {row['set']} prompts {claim} ({numbers})"
 
 
 def _word_sensitivity(smallest: float) -> str:

@@ -46,7 +46,7 @@ ROW = {
 
 
 def test_sentence_holds_difference_interval_and_p_value():
-    assert word_verdict([ROW], 0.95) == (
+    assert word_verdict([ROW], PARAMS) == (
         "On 50 class prompts the fine-tuned model is better "
         "(+0.0335 CLIP cosine, 95 % interval +0.0210 to +0.0470, p < 0.001)."
     )
@@ -55,29 +55,39 @@ def test_sentence_holds_difference_interval_and_p_value():
 def test_a_set_without_interval_is_worded_without_one():
     row = ROW | {"ci_low": float("nan"), "ci_high": float("nan"), "p_value": 1.0}
     row |= {"verdict": "no difference shown", "difference": -0.01}
-    assert word_verdict([row], 0.95) == (
+    assert word_verdict([row], PARAMS) == (
         f"On 50 class prompts no difference is shown ({MINUS}0.0100 CLIP cosine, p = 1.0000)."
     )
 
 
 def test_too_little_data_comes_with_the_difference_that_would_be_missed():
     row = ROW | {"verdict": "too little data to say", "smallest_detectable_difference": 0.0471}
-    sentence = word_verdict([row], 0.95)
+    sentence = word_verdict([row], PARAMS)
     assert "there is too little data to say" in sentence
     assert "below 0.0471 would often be missed" in sentence
     row["smallest_detectable_difference"] = NAN
-    assert "so few prompts cannot show any difference" in word_verdict([row], 0.95)
+    assert "so few prompts cannot show any difference" in word_verdict([row], PARAMS)
 
 
 def test_collapse_is_the_first_line_of_the_verdict():
-    lines = word_verdict([ROW], 0.95, "Collapse: 3 black.").splitlines()
+    lines = word_verdict([ROW], PARAMS, "Collapse: 3 black.").splitlines()
     assert lines[0] == "Collapse: 3 black."
     assert lines[1].startswith("On 50 class prompts")
 
 
+def test_a_difference_that_is_sure_but_smaller_than_what_matters_is_said_to_be():
+    row = ROW | {"difference": 0.003, "ci_low": 0.001, "ci_high": 0.005}
+    assert word_verdict([row], PARAMS).startswith(
+        "On 50 class prompts the fine-tuned model is better, by less than matters: than 0.01 (+"
+    )
+    assert word_headline([row, ROW | {"set": "marketing"}], PARAMS) == (
+        "Better, by less than matters, on class prompts, better on marketing prompts"
+    )
+
+
 def test_headline_names_both_sets():
     rows = [ROW, ROW | {"set": "marketing", "verdict": "worse"}]
-    assert word_headline(rows) == "Better on class prompts, worse on marketing prompts"
+    assert word_headline(rows, PARAMS) == "Better on class prompts, worse on marketing prompts"
 
 
 @pytest.mark.parametrize(
@@ -89,5 +99,5 @@ def test_headline_names_both_sets():
     ],
 )
 def test_headline_says_a_shared_verdict_once(verdict, expected):
-    rows = [{"set": name, "verdict": verdict} for name in ("class", "marketing")]
-    assert word_headline(rows) == expected
+    rows = [ROW | {"set": name, "verdict": verdict} for name in ("class", "marketing")]
+    assert word_headline(rows, PARAMS) == expected
