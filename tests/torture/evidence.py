@@ -10,6 +10,8 @@ from safetensors import safe_open
 from tests.micro_project import Project
 
 RESULTS = ("data", "metrics", "models/finetuned", "plots")
+INPUTS = (".gitignore", "extra_prompts.csv")
+"""What lies there and is no result."""
 WALL_CLOCK = re.compile(
     r'"(?:steps_per_second|peak_memory_mib)": [^,\n]+'
     r"|<dt>(?:steps_per_second|peak_memory_mib|training|memory)</dt><dd>.*?</dd>"
@@ -26,7 +28,7 @@ def read_results(folder: Path) -> dict[str, bytes]:
         str(file.relative_to(folder)): _strip(file)
         for name in RESULTS
         for file in sorted((folder / name).rglob("*"))
-        if file.is_file() and file.name != ".gitignore"
+        if file.is_file() and file.name not in INPUTS
     }
 
 
