@@ -39,7 +39,7 @@ export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned 
 bench: setup  ## measure speed and memory against the README's bars
 	python -m tests.bench
 
-torture: setup  ## kill the pipeline at random moments and compare the bytes (hours on two cores); KILLS=104 SEED=0
+torture: setup  ## kill the pipeline at random moments and compare the bytes (15 minutes on a fast core, hours on a slow one); KILLS=104 SEED=0
 	python -m tests.torture --kills $(or $(KILLS),104) --seed $(or $(SEED),0)
 
 tiny: setup  ## rebuild the tiny base and its scorer from nothing (80 minutes on two cores); PHOTOGRAPHS=cifar10.parquet

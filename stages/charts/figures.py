@@ -53,6 +53,8 @@ def draw_change(rows: pd.DataFrame, name: str, confidence_level: float) -> go.Fi
         ]
     )
     figure.update_xaxes(title_text="CLIP cosine")
+    # Not by plotly, which leaves a part of the height free, however many rows there are.
+    figure.update_yaxes(range=[-0.75, len(set(labels)) - 0.25])
     return style_figure(figure, height_px=110 + fit_rows(labels, ROW_PX))
 
 
