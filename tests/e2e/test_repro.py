@@ -66,6 +66,25 @@ def test_training_moves_the_finetuned_pictures_only(project):
     assert project.read_json("metrics/finetune.json")["num_trainable_tensors"] > 0
 
 
+def test_a_prompt_of_the_table_is_sampled_and_trains_nothing_again(project):
+    table = project.folder / "data/extra_prompts.csv"
+    header = table.read_text()
+    table.write_text(f"{header}marketing,hat,a blue hat\n")
+    ran = project.repro()
+    assert {"preflight", "prepare", "sample@baseline", "score@finetuned", "report"} <= ran
+    assert not {"encode", "reference", "finetune"} & ran
+    prompts = (project.folder / "data/prompts.csv").read_text()
+    assert prompts.endswith("marketing,hat,a blue hat\n")
+    table.write_text(f"{header}advert,hat,a blue hat\n")
+    result = project.run("dvc", "repro")
+    mistake = 'data/extra_prompts.csv, line 2: found set "advert"; should be class or marketing'
+    assert f"error: {mistake}\n" in result.stderr
+    assert (project.folder / "data/prompts.csv").read_text() == prompts
+    table.write_text(header)
+    project.repro()
+    assert "a blue hat" not in (project.folder / "data/prompts.csv").read_text()
+
+
 def test_damaged_pictures_leave_earlier_results_as_they_were(project):
     results = ("data", "metrics", "models/finetuned", "plots")
     before = project.hash_files(*results)
