@@ -74,9 +74,9 @@ class Project:
         base = YAML(typ="safe").load(text)["bases"]["tiny"] | {"resolution_px": IMAGE_SIZE_PX}
         self.set_params(MICRO | {"bases": {"tiny": base}} | (changes or {}))
 
-    def repro(self) -> set[str]:
-        """Run `dvc repro`; the stages that it ran."""
-        result = self.run("dvc", "repro")
+    def repro(self, *targets: str) -> set[str]:
+        """Run `dvc repro`, of everything or of what the targets need; the stages that it ran."""
+        result = self.run("dvc", "repro", *targets)
         assert result.returncode == 0, result.stdout + result.stderr
         lines = result.stdout.splitlines()
         return {line.split("'")[1] for line in lines if line.startswith("Running stage")}
