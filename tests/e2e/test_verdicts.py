@@ -20,7 +20,7 @@ from stages.artifacts.tensors import read_finetuned, write_finetuned
 from stages.config import paths
 from stages.drawing.pictures import draw_picture
 from stages.drawing.things import CLASS_NAMES
-from tests.unit.diffusion_project import PARAMS, edit_params
+from tests.unit.diffusion_project import edit_params, write_params
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "models/tiny/unet/diffusion_pytorch_model.safetensors"
@@ -95,7 +95,7 @@ def test_a_damaged_base_that_learns_its_own_domain_again_is_better(damaged_proje
 
 def build_project(folder: Path) -> None:
     """Params for a quick run, and a copy of the shipped models."""
-    (folder / "params.yaml").write_text(PARAMS.read_text())
+    write_params(folder)
     for name in ("models/tiny", "models/tiny-scorer"):
         shutil.copytree(ROOT / name, folder / name)
     edit_params(folder, "prompts", class_templates=["a photo of a {}", "a {}"])

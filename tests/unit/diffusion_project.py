@@ -24,8 +24,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 def build_project(folder: Path) -> None:
     """Write params.yaml, a micro base, ten pairs and three prompts to a folder."""
     build_base(folder / "models/tiny")
-    (folder / "params.yaml").write_text(PARAMS.read_text())
-    write_table(pd.DataFrame(columns=COLUMNS), folder / "data/extra_prompts.csv")
+    write_params(folder)
     edit_params(folder, "bases", tiny={"resolution_px": IMAGE_SIZE_PX})
     edit_params(
         folder,
@@ -45,6 +44,12 @@ def build_project(folder: Path) -> None:
     )
     write_table(build_pairs(), folder / paths.PAIRS)
     write_table(build_prompts(), folder / paths.PROMPTS)
+
+
+def write_params(folder: Path) -> None:
+    """Write the shipped params.yaml and the table of no further prompts that it names."""
+    (folder / "params.yaml").write_text(PARAMS.read_text())
+    write_table(pd.DataFrame(columns=COLUMNS), folder / "data/extra_prompts.csv")
 
 
 def build_encoded_project(folder: Path) -> None:
