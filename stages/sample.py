@@ -163,7 +163,7 @@ def sample_parts(
             unit="picture",
             disable=not is_main_process(),
         ) as bar,
-        build_workers(sampler.unet.device) as workers,
+        build_workers(sampler) as workers,
         defer_interrupt() as is_interrupted,
     ):
 

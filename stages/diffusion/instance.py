@@ -82,6 +82,6 @@ def sample_instance(
             write_tensors(file, tensors)
         return Pictures(*(tensors[name].numpy() for name in Pictures._fields))
 
-    with build_workers(sampler.unet.device) as workers:
+    with build_workers(sampler) as workers:
         batches = list(workers.map(sample_batch, range(0, len(prompts), sampler.params.batch_size)))
     return Pictures(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))

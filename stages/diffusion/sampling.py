@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -62,16 +62,29 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
     return Pictures(to_uint8(images), is_finite.cpu().numpy())
 
 
-def build_workers(device: torch.device) -> ThreadPoolExecutor:
+def build_workers(sampler: Sampler) -> ThreadPoolExecutor:
     """What samples batches: on a CPU a worker a core, each computing with one thread; else one.
 
     Cores that share a batch wait for each other at every operation; with a batch each they don't.
     """
-    if device.type != "cpu":
+    if sampler.unet.device.type != "cpu":
         return ThreadPoolExecutor(1)
     num_cores = torch.get_num_threads()
     torch.set_num_threads(1)
+    if num_cores > 1:
+        make_kernels(sampler)
     return ThreadPoolExecutor(num_cores)
+
+
+def make_kernels(sampler: Sampler) -> None:
+    """Compute one step of a batch, in this thread alone, for the kernels that it leaves behind.
+
+    oneDNN makes a kernel when it is first asked for, and shares it. In one of hundreds of runs the
+    first batch was wrong, with two workers that asked at the same moment.
+    """
+    prompts = [""] * sampler.params.batch_size
+    params = sampler.params.model_copy(update={"num_inference_steps": 1})
+    sample_pictures(replace(sampler, params=params), prompts, range(len(prompts)))
 
 
 def measure_latents(vae: AutoencoderKL, resolution_px: int) -> tuple[int, int, int]:

@@ -45,7 +45,7 @@ def _time_batches() -> float:
     sampler = _load_sampler()
     num_threads = torch.get_num_threads()
     started = time.perf_counter()
-    with build_workers(sampler.unet.device) as workers:
+    with build_workers(sampler) as workers:
         parts = [range(NUM_BATCHED)[first : first + size] for first in range(0, NUM_BATCHED, size)]
         list(workers.map(lambda p: sample_pictures(sampler, [prompts[i] for i in p], p), parts))
     seconds = time.perf_counter() - started

@@ -191,7 +191,7 @@ def time_our_pictures() -> Cost:
     scale, sampler = choose_scale(), build_our_sampler()
     seeds = range(scale.batch_size)
     num_workers = torch.get_num_threads() if sampler.unet.device.type == "cpu" else 1
-    with build_workers(sampler.unet.device) as workers:
+    with build_workers(sampler) as workers:
 
         def sample_batches() -> None:
             parts = [["a prompt"] * len(seeds)] * num_workers

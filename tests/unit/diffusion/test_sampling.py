@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -12,7 +14,13 @@ from stages.diffusion.components import (
 from stages.diffusion.denoise import build_scheduler
 from stages.diffusion.noise import build_generators, draw_initial_latents
 from stages.diffusion.prompts import encode_prompts
-from stages.diffusion.sampling import Sampler, cast_unet, measure_latents, sample_pictures
+from stages.diffusion.sampling import (
+    Sampler,
+    build_workers,
+    cast_unet,
+    measure_latents,
+    sample_pictures,
+)
 from tests.tiny import IMAGE_SIZE_PX, build_vae
 from tests.unit.diffusion.conftest import build_sample_params
 
@@ -44,6 +52,26 @@ def test_nan_weights_are_flagged_and_black(base: BaseParams) -> None:
     pictures = sample_pictures(sampler, PROMPTS, SEEDS)
     assert pictures.is_finite.tolist() == [False] * 3
     assert (pictures.images == 0).all()
+
+
+def test_kernels_are_made_by_one_thread_before_workers_share_them(
+    base: BaseParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, calls = build_sampler(base), []
+    for model in (sampler.unet.conv_out, sampler.vae.decoder):
+        model.register_forward_hook(
+            lambda _, inputs, __: calls.append((threading.current_thread(), inputs[0].shape))
+        )
+    set_threads = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", set_threads.append)
+    prompts = PROMPTS[:1] * sampler.params.batch_size
+    with build_workers(sampler) as workers:
+        made_by, shapes = map(list, zip(*calls, strict=True))
+        assert set(made_by) == {threading.current_thread()}
+        workers.submit(sample_pictures, sampler, prompts, range(len(prompts))).result()
+    assert set_threads == [1]
+    assert {shape for _, shape in calls} == set(shapes)
 
 
 def test_a_resolution_that_the_vae_cannot_halve_is_refused() -> None:
