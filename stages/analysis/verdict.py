@@ -39,8 +39,8 @@ def word_headline(rows: Sequence[Mapping[str, Any]], params: CompareParams) -> s
     """The verdicts alone: "Better on class prompts, worse on marketing prompts"."""
     sets: dict[str, list[str]] = {}
     for row in rows:
-        claim = f"{row['verdict']}, by less than matters," if _is_small(row, params) else None
-        sets.setdefault(claim or row["verdict"], []).append(row["set"])
+        claim = row["verdict"] + (", by less than matters," if _is_small(row, params) else "")
+        sets.setdefault(claim, []).append(row["set"])
     headline = ", ".join(f"{claim} on {_join(claim, names)}" for claim, names in sets.items())
     return headline[:1].upper() + headline[1:]
 
