@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: repro test setup lint pool methods export bench torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
-	python -m stages.mend
+	python -m stages.commands.mend
 	dvc repro
 
 test: setup lint  ## the default tests, a few minutes
@@ -16,11 +16,11 @@ test: setup lint  ## the default tests, a few minutes
 
 setup: $(VENV)/.installed  ## the virtual environment with the pinned requirements
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt requirements-test.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed, found $$($(PYTHON) --version); try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-test.txt
 	@touch $@
 
 lint: setup
@@ -28,13 +28,13 @@ lint: setup
 	ruff format --check .
 
 pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
-	python -m stages.pool $(EXPERIMENTS)
+	python -m stages.commands.pool $(EXPERIMENTS)
 
 methods: setup  ## chart what training methods cost and gained; EXPERIMENTS="attn2 attn2_kv lora full"
-	python -m stages.methods $(EXPERIMENTS)
+	python -m stages.commands.methods $(EXPERIMENTS)
 
 export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model; for lora a kohya file, too
-	python -m stages.export
+	python -m stages.commands.export
 
 bench: setup  ## measure speed and memory against the README's bars
 	python -m tests.bench

@@ -5,10 +5,10 @@ its own, on which all others depend: then earlier results stay as they were. Rea
 writes data/checked.txt, which is always the same, so that nothing runs again because of it.
 """
 
-from stages.artifacts.atomic import replace_file
 from stages.config import paths
-from stages.config.entry import run_stage
 from stages.config.params import load_params
+from stages.files.atomic import replace_file
+from stages.run.entry import run_stage
 
 
 def main() -> None:

@@ -28,11 +28,12 @@ from stages.analysis.tables import (
     summarise,
 )
 from stages.analysis.verdict import word_verdict
-from stages.artifacts.embeds import read_image_embeds
-from stages.artifacts.tables import read_json, read_scores, write_json, write_table
 from stages.config import paths
-from stages.config.entry import run_stage
+from stages.config.mistakes import UserError
 from stages.config.params import CompareParams, load_params
+from stages.files.embeds import read_image_embeds
+from stages.files.tables import read_json, read_scores, write_json, write_table
+from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def read_provenance() -> dict:
         read_json(paths.SCORES / f"{name}.json", "score") for name in paths.VARIANTS
     )
     if baseline != finetuned:
-        raise ValueError(
+        raise UserError(
             f"{paths.SCORES}: the variants were not scored alike; run `dvc repro score`"
         )
     return finetuned

@@ -11,9 +11,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.artifacts.images import decode_image
-from stages.artifacts.pairs import read_pairs, read_parts
-from stages.artifacts.tensors import (
+from stages.base.components import choose_device, load_text_encoder, load_vae
+from stages.base.latents import encode_posterior, to_pixel_values
+from stages.base.prompts import encode_prompts, warn_of_cuts
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.config.params import BaseParams, load_params
+from stages.files.images import decode_image
+from stages.files.pairs import read_pairs, read_parts
+from stages.files.tensors import (
     Latents,
     PromptEmbeds,
     build_latents,
@@ -22,14 +28,9 @@ from stages.artifacts.tensors import (
     write_latents,
     write_prompt_embeds,
 )
-from stages.config import paths
-from stages.config.entry import run_stage
-from stages.config.params import BaseParams, load_params
-from stages.config.scratch import use_folder
-from stages.diffusion.components import choose_device, load_text_encoder, load_vae
-from stages.diffusion.latents import encode_posterior, to_pixel_values
-from stages.diffusion.prompts import encode_prompts, warn_of_cuts
-from stages.diffusion.sampling import measure_latents
+from stages.run.entry import run_stage
+from stages.run.scratch import use_folder
+from stages.sampling.sampler import measure_latents
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +69,13 @@ def decode_pictures(rows: pd.DataFrame, resolution_px: int) -> np.ndarray:
     """Uint8 pictures (B, H, W, 3).
 
     Raises:
-        ValueError: A picture is not whole or not of the base's resolution.
+        UserError: A picture is not whole or not of the base's resolution.
     """
     pictures = []
     for data, source_id in zip(rows["image"], rows["source_id"], strict=True):
         image = decode_image(data, f"{paths.PAIRS}, {source_id}")
         if image.size != (resolution_px, resolution_px):
-            raise ValueError(
+            raise UserError(
                 f"{paths.PAIRS}, {source_id}: {image.width} x {image.height} px, expected "
                 f"{resolution_px} px square; run `dvc repro prepare`"
             )

@@ -17,10 +17,28 @@ import pandas as pd
 from diffusers import UNet2DConditionModel
 from tqdm import tqdm
 
-from stages.artifacts.images import decode_image
-from stages.artifacts.instance import read_instance_pictures, read_instance_words
-from stages.artifacts.tables import write_json, write_table
-from stages.artifacts.tensors import (
+from stages.adapters.lora import describe_lora
+from stages.adapters.methods import (
+    check_movement,
+    choose_weights,
+    copy_weights,
+    extract_weights,
+)
+from stages.base.components import (
+    choose_device,
+    choose_precision,
+    load_noise_scheduler,
+    load_unet,
+    measure_peak_memory,
+)
+from stages.base.identity import fingerprint_weights
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.config.params import Params, load_params
+from stages.files.images import decode_image
+from stages.files.instance import read_instance_pictures, read_instance_words
+from stages.files.tables import write_json, write_table
+from stages.files.tensors import (
     hash_inputs,
     read_checkpoint,
     read_latents,
@@ -28,38 +46,21 @@ from stages.artifacts.tensors import (
     write_finetuned,
     write_tensors,
 )
-from stages.config import paths
-from stages.config.entry import run_stage
-from stages.config.interrupt import defer_interrupt
-from stages.config.params import Params, load_params
-from stages.config.processes import count_processes, is_main_process, join_processes
-from stages.config.scratch import hash_code, mark_finished
-from stages.diffusion.batches import EncodedPairs, check_pairs
-from stages.diffusion.components import (
-    choose_device,
-    choose_precision,
-    load_noise_scheduler,
-    load_unet,
-    measure_peak_memory,
-)
-from stages.diffusion.identity import fingerprint_weights
-from stages.diffusion.lesson import (
+from stages.run.entry import run_stage
+from stages.run.interrupt import defer_interrupt
+from stages.run.processes import count_processes, is_main_process, join_processes
+from stages.run.scratch import hash_code, mark_finished
+from stages.training.batches import EncodedPairs, check_pairs
+from stages.training.lesson import (
     InstancePictures,
     Lesson,
     prepare_dreambooth,
     prepare_inversion,
 )
-from stages.diffusion.lora import describe_lora
-from stages.diffusion.methods import (
-    check_movement,
-    choose_weights,
-    copy_weights,
-    extract_weights,
-)
-from stages.diffusion.parallel import is_true_anywhere
-from stages.diffusion.resume import History, pack_checkpoint, unpack_checkpoint
-from stages.diffusion.sharding import check_sharding, gather_shards
-from stages.diffusion.train import (
+from stages.training.parallel import is_true_anywhere
+from stages.training.resume import History, pack_checkpoint, unpack_checkpoint
+from stages.training.sharding import check_sharding, gather_shards
+from stages.training.train import (
     Training,
     build_training,
     measure_validation_loss,
@@ -133,11 +134,11 @@ def read_encoded_pairs() -> tuple[EncodedPairs, EncodedPairs]:
     """The pairs to train on and those to validate on.
 
     Raises:
-        ValueError: The two files are not of the same pairs.
+        UserError: The two files are not of the same pairs.
     """
     latents, embeds = read_latents(paths.LATENTS), read_prompt_embeds(paths.PROMPT_EMBEDS)
     if len(latents.mean) != len(embeds.caption_index):
-        raise ValueError(
+        raise UserError(
             f"{paths.LATENTS} has {len(latents.mean)} pairs, {paths.PROMPT_EMBEDS} "
             f"{len(embeds.caption_index)}; run `dvc repro -f encode`"
         )

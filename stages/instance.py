@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from stages.artifacts.captions import fill_template
-from stages.artifacts.images import encode_png, resize_to_square
-from stages.artifacts.instance import EMPTY, Instance, write_instance
 from stages.config import paths
-from stages.config.entry import run_stage
 from stages.config.params import InstanceParams, load_params
+from stages.files.captions import fill_template
+from stages.files.images import encode_png, resize_to_square
+from stages.files.instance import EMPTY, Instance, write_instance
+from stages.run.entry import run_stage
 from stages.sources.instance import choose_instance, open_instance
 
 logger = logging.getLogger(__name__)

@@ -10,10 +10,18 @@ from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
-from stages.artifacts.atomic import replace_file
-from stages.artifacts.hub import require_model
+from stages.adapters.methods import choose_weights
+from stages.adapters.word import find_initializer
+from stages.base.base_files import describe_base
+from stages.base.components import (
+    choose_device,
+    load_scheduler_config,
+    load_text_encoder,
+    load_unet,
+    load_vae,
+)
 from stages.config import paths
-from stages.config.entry import run_stage
+from stages.config.mistakes import UserError
 from stages.config.params import (
     BaseParams,
     FinetuneParams,
@@ -22,16 +30,9 @@ from stages.config.params import (
     PrepareParams,
     load_params,
 )
-from stages.diffusion.base_files import describe_base
-from stages.diffusion.components import (
-    choose_device,
-    load_scheduler_config,
-    load_text_encoder,
-    load_unet,
-    load_vae,
-)
-from stages.diffusion.inversion import find_initializer
-from stages.diffusion.methods import choose_weights
+from stages.files.atomic import replace_file
+from stages.files.hub import require_model
+from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import describe_scorer, load_scorer
 from stages.sources.choosing import choose_pictures
@@ -59,7 +60,7 @@ def require_all(params: Params) -> None:
     """Look for base, scorer, prompts and pictures, before the long work of reading them.
 
     Raises:
-        ValueError: A line for each that is neither here nor can be downloaded, or is wrong.
+        UserError: A line for each that is neither here nor can be downloaded, or is wrong.
     """
     base = params.chosen
     scorer = describe_scorer(base.scorer, base.scorer_pretrained)
@@ -73,10 +74,10 @@ def require_all(params: Params) -> None:
     for look in looks:
         try:
             look()
-        except (ValueError, FileNotFoundError) as error:
+        except UserError as error:
             problems.append(str(error))
     if problems:
-        raise ValueError("\n".join(problems))
+        raise UserError("\n".join(problems))
 
 
 def decode_pictures(base: BaseParams, prepare: PrepareParams) -> None:

@@ -14,20 +14,21 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from stages.artifacts.captions import fill_template
-from stages.artifacts.images import (
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.config.params import load_params
+from stages.files.captions import fill_template
+from stages.files.images import (
     decode_image,
     draw_sheet,
     encode_png,
     resize_to_square,
     write_png,
 )
-from stages.artifacts.pairs import open_pictures, read_pairs, write_pairs
-from stages.artifacts.tables import write_table
-from stages.config import paths
-from stages.config.entry import run_stage
-from stages.config.params import load_params
-from stages.config.scratch import use_folder
+from stages.files.pairs import open_pictures, read_pairs, write_pairs
+from stages.files.tables import write_table
+from stages.run.entry import run_stage
+from stages.run.scratch import use_folder
 from stages.sources.choosing import choose_pictures
 from stages.sources.opening import open_source
 from stages.sources.prompts import build_prompts
@@ -85,7 +86,7 @@ def build_pairs(
 
 def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None]) -> str:
     if entry.class_name is None:
-        raise ValueError(f"{entry.source_id}: the picture has neither a caption nor a class")
+        raise UserError(f"{entry.source_id}: the picture has neither a caption nor a class")
     template = templates[turns[entry.class_name] % len(templates)]
     turns[entry.class_name] += 1
     return fill_template(template, entry.class_name)

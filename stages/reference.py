@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.artifacts.embeds import Reference, write_embeds
-from stages.artifacts.images import decode_image
-from stages.artifacts.pairs import read_parts
 from stages.config import paths
-from stages.config.entry import run_stage
 from stages.config.params import load_params
+from stages.files.embeds import Reference, write_embeds
+from stages.files.images import decode_image
+from stages.files.pairs import read_parts
+from stages.run.entry import run_stage
 from stages.scoring.embed import embed_images
 from stages.scoring.scorer import Scorer, load_scorer
 

@@ -13,21 +13,21 @@ import pandas as pd
 
 from stages.analysis.collapse import word_collapse
 from stages.analysis.verdict import word_headline, word_verdict
-from stages.artifacts.atomic import replace_file
-from stages.artifacts.images import write_png
-from stages.artifacts.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
-from stages.artifacts.pairs import open_pictures, read_pairs
-from stages.artifacts.results import read_results
-from stages.artifacts.samples import Pictures
-from stages.artifacts.tables import SCORES_SCHEMA, read_csv, read_json
-from stages.charts.build import Inputs, build_page
-from stages.charts.grids import Colours, draw_grid
-from stages.charts.page import About, Page, render_page
-from stages.charts.style import BASELINE, FINETUNED
-from stages.charts.thing import Thing
 from stages.config import paths
-from stages.config.entry import run_stage
 from stages.config.params import Params, load_params
+from stages.config.results import read_results
+from stages.files.atomic import replace_file
+from stages.files.images import write_png
+from stages.files.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
+from stages.files.pairs import open_pictures, read_pairs
+from stages.files.samples import Pictures
+from stages.files.tables import SCORES_SCHEMA, read_csv, read_json
+from stages.reporting.build import Inputs, build_page
+from stages.reporting.grids import Colours, draw_grid
+from stages.reporting.page import About, Page, render_page
+from stages.reporting.style import BASELINE, FINETUNED
+from stages.reporting.thing import Thing
+from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
 

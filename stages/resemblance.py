@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.analysis.resemblance import measure_resemblance, summarise_resemblance
-from stages.artifacts.images import decode_image, write_png
-from stages.artifacts.instance import (
+from stages.config import paths
+from stages.config.params import Params, load_params
+from stages.files.images import decode_image, write_png
+from stages.files.instance import (
     RESEMBLANCE_SCHEMA,
     read_instance_pictures,
     read_instance_prompts,
 )
-from stages.artifacts.tables import write_json, write_table
-from stages.config import paths
-from stages.config.entry import run_stage
-from stages.config.params import Params, load_params
-from stages.config.scratch import hash_code, mark_finished
+from stages.files.tables import write_json, write_table
+from stages.run.entry import run_stage
+from stages.run.scratch import hash_code, mark_finished
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 def plan_pictures(prompts: pd.DataFrame, params: Params) -> pd.DataFrame:
     """A row a picture, the same noise for both variants: `baseline_prompt`, `finetuned_prompt`."""
-    from stages.diffusion.noise import derive_seed  # noqa: PLC0415 - torch, for two methods alone
+    from stages.sampling.noise import derive_seed  # noqa: PLC0415 - torch, for two methods alone
 
     return pd.DataFrame(
         {
@@ -79,9 +79,9 @@ def sample_variants(
     rows: pd.DataFrame, params: Params
 ) -> tuple[dict[str, list[Image.Image]], Path]:
     """The pictures of both variants in the order of the rows, and where they wait in scratch."""
-    from stages.artifacts.tensors import hash_inputs, read_finetuned  # noqa: PLC0415 - as above
-    from stages.diffusion.identity import fingerprint_weights  # noqa: PLC0415
-    from stages.diffusion.instance import build_instance_sampler, sample_instance  # noqa: PLC0415
+    from stages.base.identity import fingerprint_weights  # noqa: PLC0415
+    from stages.files.tensors import hash_inputs, read_finetuned  # noqa: PLC0415 - as above
+    from stages.sampling.instance import build_instance_sampler, sample_instance  # noqa: PLC0415
 
     images, folder = {}, paths.SCRATCH / "resemblance"
     files = sorted(paths.FINETUNED.iterdir())

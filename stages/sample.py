@@ -18,23 +18,8 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from stages.artifacts.images import encode_png, write_png
-from stages.artifacts.samples import write_shard
-from stages.artifacts.tables import read_prompts, write_table
-from stages.artifacts.tensors import hash_inputs, read_finetuned
-from stages.config import paths
-from stages.config.entry import run_stage
-from stages.config.interrupt import defer_interrupt
-from stages.config.params import BaseParams, Params, load_params
-from stages.config.processes import (
-    count_processes,
-    is_main_process,
-    join_processes,
-    share_out,
-    wait_for_all,
-)
-from stages.config.scratch import hash_code, mark_finished
-from stages.diffusion.components import (
+from stages.adapters.methods import apply_checkpoint
+from stages.base.components import (
     choose_device,
     choose_precision,
     load_scheduler_config,
@@ -42,11 +27,28 @@ from stages.diffusion.components import (
     load_unet,
     load_vae,
 )
-from stages.diffusion.denoise import build_scheduler
-from stages.diffusion.identity import fingerprint_weights
-from stages.diffusion.methods import apply_checkpoint
-from stages.diffusion.noise import derive_seed
-from stages.diffusion.parts import (
+from stages.base.identity import fingerprint_weights
+from stages.base.prompts import encode_prompts, warn_of_cuts
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.config.params import BaseParams, Params, load_params
+from stages.files.images import encode_png, write_png
+from stages.files.samples import write_shard
+from stages.files.tables import read_prompts, write_table
+from stages.files.tensors import hash_inputs, read_finetuned
+from stages.run.entry import run_stage
+from stages.run.interrupt import defer_interrupt
+from stages.run.processes import (
+    count_processes,
+    is_main_process,
+    join_processes,
+    share_out,
+    wait_for_all,
+)
+from stages.run.scratch import hash_code, mark_finished
+from stages.sampling.denoise import build_scheduler
+from stages.sampling.noise import derive_seed
+from stages.sampling.parts import (
     Part,
     is_done,
     is_sharded,
@@ -55,8 +57,7 @@ from stages.diffusion.parts import (
     read_flags,
     split_rows,
 )
-from stages.diffusion.prompts import encode_prompts, warn_of_cuts
-from stages.diffusion.sampling import (
+from stages.sampling.sampler import (
     Pictures,
     Sampler,
     build_workers,
@@ -71,7 +72,7 @@ logger = logging.getLogger(__name__)
 def main(variant: str = "") -> None:
     """Write the pictures of a variant and their metadata.csv."""
     if variant not in paths.VARIANTS:
-        raise ValueError(f"found variant {variant!r}; should be {' or '.join(paths.VARIANTS)}")
+        raise UserError(f"found variant {variant!r}; should be {' or '.join(paths.VARIANTS)}")
     params = load_params()
     join_processes()
     rows = plan_pictures(read_prompts(paths.PROMPTS), params)

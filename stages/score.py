@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from stages.analysis.summary import summarise_scores, summarise_sets
-from stages.artifacts.captions import fill_template
-from stages.artifacts.embeds import Reference, read_reference, write_embeds
-from stages.artifacts.images import decode_image
-from stages.artifacts.samples import Pictures, read_metadata
-from stages.artifacts.tables import SCORES_SCHEMA, write_json, write_table
 from stages.config import paths
-from stages.config.entry import run_stage
+from stages.config.mistakes import UserError
 from stages.config.params import Params, ScoreParams, load_params
-from stages.config.processes import (
+from stages.files.captions import fill_template
+from stages.files.embeds import Reference, read_reference, write_embeds
+from stages.files.images import decode_image
+from stages.files.samples import Pictures, read_metadata
+from stages.files.tables import SCORES_SCHEMA, write_json, write_table
+from stages.run.entry import run_stage
+from stages.run.processes import (
     collect,
     count_processes,
     get_rank,
@@ -46,7 +47,7 @@ logger = logging.getLogger(__name__)
 def main(variant: str) -> None:
     """Score the pictures of `baseline` or `finetuned`."""
     if variant not in paths.VARIANTS:
-        raise ValueError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
+        raise UserError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
     params = load_params()
     join_processes()
     samples = read_metadata(paths.SAMPLES / variant)
@@ -80,7 +81,7 @@ def embed_context(
     texts = [fill_template(params.score.zero_shot_template, name) for name in classes]
     class_embeds = embed_texts(scorer, texts)
     if class_embeds.shape[1] != reference.image_embeds.shape[1]:
-        raise ValueError(f"{paths.REFERENCE}: of another scorer; run `dvc repro reference`")
+        raise UserError(f"{paths.REFERENCE}: of another scorer; run `dvc repro reference`")
     distinct = samples["prompt"].unique()
     text_embeds = dict(zip(distinct, embed_texts(scorer, list(distinct)), strict=True))
     return Context(
@@ -143,13 +144,13 @@ def read_picture(pictures: Pictures, name: str) -> Image:
     """Decode a sampled picture.
 
     Raises:
-        ValueError: It is not whole.
+        UserError: It is not whole.
     """
     data = pictures[name]
     try:
         return decode_image(data, pictures.locate(name))
     except ValueError as error:
-        raise ValueError(f"{error}; run `dvc checkout --force {pictures.folder}`") from None
+        raise UserError(f"{error}; run `dvc checkout --force {pictures.folder}`") from None
 
 
 def check_finite(scores: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -20,12 +20,12 @@ from stages import (
     sample,
     score,
 )
-from stages.artifacts.images import encode_png
-from stages.artifacts.tables import write_table
 from stages.config import paths
+from stages.files.images import encode_png
+from stages.files.tables import write_table
 from tests.hostile import MARKETING, NAMES
 from tests.tiny import IMAGE_SIZE_PX, build_base, build_scorer
-from tests.unit.diffusion_project import PARAMS, edit_params
+from tests.unit.stable_diffusion_project import PARAMS, edit_params
 
 STAGES = (
     *((stage.main, ()) for stage in (check, preflight, prepare, instance, reference, encode)),

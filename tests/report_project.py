@@ -17,8 +17,8 @@ from PIL import Image, ImageFilter
 
 from stages import report
 from stages.config.params import load_params
-from stages.drawing.pictures import draw_picture
-from stages.drawing.red_frog import draw_red_frog_picture
+from stages.sources.drawing.pictures import draw_picture
+from stages.sources.drawing.red_frog import draw_red_frog_picture
 
 ROOT = Path(__file__).parents[1]
 METRICS = {

@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages.analysis.metrics import MAIN_METRIC
 from stages.analysis.paired import DESCRIPTION
-from stages.artifacts.results import DISAGREEMENTS_SCHEMA, METRIC_CORRELATIONS_SCHEMA
+from stages.config.results import DISAGREEMENTS_SCHEMA, METRIC_CORRELATIONS_SCHEMA
 
 NUM_PER_PAIR = 5
 SIGNS = {"higher": 1, "lower": -1, "neither": 0}

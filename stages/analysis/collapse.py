@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.artifacts.notation import format_number
+from stages.config.notation import format_number
 
 KINDS = {
     "num_black": "black",

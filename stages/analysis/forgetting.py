@@ -6,7 +6,7 @@ import pandas as pd
 
 from stages.analysis.agreement import SIGNS
 from stages.analysis.interval import Interval
-from stages.artifacts.results import FORGETTING_SCHEMA
+from stages.config.results import FORGETTING_SCHEMA
 
 
 def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:

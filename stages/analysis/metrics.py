@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
+from stages.config.mistakes import UserError
+
 Better = Literal["higher", "lower", "neither"]
 
 MAIN_METRIC = "clip_cosine"
@@ -33,11 +35,11 @@ def list_metrics(provenance: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
     """The metrics of a picture in a provenance file, in its order.
 
     Raises:
-        ValueError: Says which metric has a direction that is none.
+        UserError: Says which metric has a direction that is none.
     """
     for name, entry in provenance.items():
         if entry.get("better") not in get_args(Better):
-            raise ValueError(
+            raise UserError(
                 f"data/scores: metric {name} is better when {entry.get('better')!r}; should be "
                 f"{', '.join(get_args(Better))}; run `dvc repro score`"
             )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stages.analysis.metrics import Metric
+from stages.config.mistakes import UserError
 
 KEY = ["prompt_id", "index"]
 DESCRIPTION = ["file_name", "prompt_id", "set", "class", "prompt", "index"]
@@ -22,13 +23,13 @@ def align_scores(
     """Both score tables in the baseline's order of (prompt_id, index), rows numbered from 0.
 
     Raises:
-        ValueError: A picture is doubled, or missing on one side.
+        UserError: A picture is doubled, or missing on one side.
     """
     for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
         _check_keys(scores, variant)
     shared = baseline[KEY].merge(finetuned[KEY], on=KEY)
     if not len(shared) == len(baseline) == len(finetuned):
-        raise ValueError(
+        raise UserError(
             f"the scores do not pair up: {len(baseline)} baseline and {len(finetuned)} finetuned "
             f"pictures, {len(shared)} in both; run `dvc repro` so that both are sampled alike"
         )
@@ -43,7 +44,7 @@ def pair_scores(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> pd.DataFrame
         `is_correct_finetuned`.
 
     Raises:
-        ValueError: A picture is doubled, missing on one side, or has a score that is no number.
+        UserError: A picture is doubled, missing on one side, or has a score that is no number.
     """
     baseline, finetuned = align_scores(baseline, finetuned)
     for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
@@ -66,7 +67,7 @@ def pair_metrics(
         `DESCRIPTION`, `metric`, `better`, `baseline`, `finetuned`, `difference`.
 
     Raises:
-        ValueError: As `pair_scores`, or a metric has no column.
+        UserError: As `pair_scores`, or a metric has no column.
     """
     baseline, finetuned = align_scores(baseline, finetuned)
     tables = []
@@ -107,7 +108,7 @@ def _average(pairs: pd.DataFrame, more_values: list[str], more_keys: list[str]) 
 
 def _take_values(scores: pd.DataFrame, metric: Metric, variant: str) -> pd.Series | None:
     if metric.column not in scores:
-        raise ValueError(
+        raise UserError(
             f"{variant} scores: no column {metric.column} for metric {metric.name}; "
             f"run `dvc repro score`"
         )
@@ -121,7 +122,7 @@ def _check_keys(scores: pd.DataFrame, variant: str) -> None:
     doubled = scores[scores.duplicated(KEY)]
     if len(doubled):
         prompt_id, index = doubled.iloc[0][KEY]
-        raise ValueError(f"{variant} scores: picture {index} of {prompt_id} is there twice")
+        raise UserError(f"{variant} scores: picture {index} of {prompt_id} is there twice")
 
 
 def _check_numbers(scores: pd.DataFrame, column: str, variant: str) -> None:
@@ -129,4 +130,4 @@ def _check_numbers(scores: pd.DataFrame, column: str, variant: str) -> None:
     broken = scores[~np.isfinite(numbers)]
     if len(broken):
         prompt_id, index = broken.iloc[0][KEY]
-        raise ValueError(f"{variant} scores: picture {index} of {prompt_id} has no {column}")
+        raise UserError(f"{variant} scores: picture {index} of {prompt_id} has no {column}")

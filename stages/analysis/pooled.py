@@ -10,8 +10,9 @@ from scipy import optimize, stats
 
 from stages.analysis.interval import Floats, Interval
 from stages.analysis.verdict import judge
-from stages.artifacts.results import POOLED_SCHEMA
+from stages.config.mistakes import UserError
 from stages.config.params import CompareParams
+from stages.config.results import POOLED_SCHEMA
 
 _TINY = 1e-12
 """No p-value is told from a smaller one."""
@@ -36,10 +37,10 @@ def pool_seeds(tables: Mapping[str, pd.DataFrame], params: CompareParams) -> pd.
         params: As of `compare`.
 
     Raises:
-        ValueError: There is one experiment, or experiments differ in their prompts.
+        UserError: There is one experiment, or experiments differ in their prompts.
     """
     if len(tables) == 1:
-        raise ValueError("found one experiment; pooling wants two or more, of different seeds")
+        raise UserError("found one experiment; pooling wants two or more, of different seeds")
     differences = pd.concat(
         {name: _measure_differences(table) for name, table in tables.items()}, names=["experiment"]
     )
@@ -47,7 +48,7 @@ def pool_seeds(tables: Mapping[str, pd.DataFrame], params: CompareParams) -> pd.
     for (set_name, metric), values in differences.groupby(["set", "metric"], sort=False):
         wide = values.unstack("experiment")  # (P, S)
         if wide.isna().any(axis=None):
-            raise ValueError(
+            raise UserError(
                 f"{', '.join(tables)}: not the same {set_name} prompts; pool experiments that "
                 "differ in their seeds alone"
             )

@@ -21,8 +21,9 @@ from stages.analysis.interval import Floats
 from stages.analysis.metrics import DIVERSITY
 from stages.analysis.paired import PROMPT, align_scores
 from stages.analysis.resampling import bootstrap_interval
-from stages.artifacts.results import BY_METRIC_SCHEMA
+from stages.config.mistakes import UserError
 from stages.config.params import CompareParams
+from stages.config.results import BY_METRIC_SCHEMA
 
 Provenance = Mapping[str, Mapping[str, Any]]
 """What data/scores/V.json holds: metric to what is known of it."""
@@ -47,7 +48,7 @@ def pair_embeds(
     """Align embeds, (N, E) with rows as in their score tables, as `align_scores` does.
 
     Raises:
-        ValueError: As `align_scores`, or embeds and scores are not equally many.
+        UserError: As `align_scores`, or embeds and scores are not equally many.
     """
     numbered = []
     for variant, scores, embeds in (
@@ -55,7 +56,7 @@ def pair_embeds(
         ("finetuned", finetuned, finetuned_embeds),
     ):
         if len(scores) != len(embeds):
-            raise ValueError(
+            raise UserError(
                 f"{variant}: {len(scores)} scores, but {len(embeds)} embeds; run `dvc repro score`"
             )
         numbered.append(scores.assign(row=range(len(scores))))

@@ -11,13 +11,13 @@ from stages.analysis.interval import Interval
 from stages.analysis.multiple import adjust_holm
 from stages.analysis.resampling import bootstrap_interval, sign_flip_p_value, smallest_p_value
 from stages.analysis.verdict import Verdict, judge
-from stages.artifacts.results import (
+from stages.config.params import CompareParams
+from stages.config.results import (
     BY_CLASS_SCHEMA,
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
     BY_SET_SCHEMA,
 )
-from stages.config.params import CompareParams
 
 _ACCURACY_NAMES = {
     "is_correct_baseline": "zero_shot_accuracy_baseline",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from stages.analysis.interval import Floats, Interval
-from stages.artifacts.notation import (
+from stages.config.notation import (
     format_interval,
     format_number,
     format_p_value,

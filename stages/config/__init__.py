@@ -1,1 +1,1 @@
-"""What every stage starts from: params.yaml, the paths of artefacts, and the way a stage ends."""
+"""What everything is called: params, paths, columns, mistakes. It derives nothing."""

@@ -12,6 +12,10 @@ from pydantic_core import ErrorDetails
 MAX_SHOWN = 60
 
 
+class UserError(ValueError):
+    """What the user can mend, in words for the user; any other exception is a bug of ours."""
+
+
 def explain(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
     """A line for each mistake; a key that is missing because it is misspelt is told once."""
     lines, missing, guessed = [], {}, set()

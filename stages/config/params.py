@@ -20,7 +20,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.config.mistakes import enumerate_keys, explain, show, show_line, suggest
+from stages.config.mistakes import UserError, enumerate_keys, explain, show, show_line, suggest
 
 PARAMS = Path("params.yaml")
 UNFIT = ("Cc", "Cs")
@@ -396,11 +396,11 @@ def load_params() -> Params:
     """Read and check params.yaml of the current folder.
 
     Raises:
-        FileNotFoundError: The current folder holds no params.yaml.
-        ValueError: A line for each mistake: the key, what was found, what is allowed.
+        UserError: The current folder holds no params.yaml.
+        UserError: A line for each mistake: the key, what was found, what is allowed.
     """
     if not PARAMS.exists():
-        raise FileNotFoundError(f"no {PARAMS} in {Path.cwd()}; run from the project's root")
+        raise UserError(f"no {PARAMS} in {Path.cwd()}; run from the project's root")
     return parse_params(PARAMS.read_bytes())
 
 
@@ -412,11 +412,11 @@ def parse_params(text: str | bytes) -> Params:
 def check_params(values: object) -> Params:
     """Check what a params.yaml holds; see `load_params`."""
     if not isinstance(values, dict):
-        raise ValueError(f"{PARAMS}: found {show(values)}; should be sections of keys and values")
+        raise UserError(f"{PARAMS}: found {show(values)}; should be sections of keys and values")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise ValueError(
+        raise UserError(
             "\n".join(f"{PARAMS}: {line}" for line in explain(Params, error.errors()))
         ) from None
 
@@ -426,11 +426,11 @@ def _parse_yaml(text: str | bytes) -> object:
         return YAML(typ="safe", pure=True).load(text)  # 1.2: 5e-06 is a number
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ValueError(
+        raise UserError(
             f"{PARAMS}, line {line}: {show_line(error.problem or 'not YAML')}"
         ) from None
     except RecursionError:
-        raise ValueError(f"{PARAMS}: nested too deeply") from None
+        raise UserError(f"{PARAMS}: nested too deeply") from None
     except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
         # What is tagged or looks like a date, a number or a key, but is none, reaches us raw.
-        raise ValueError(f"{PARAMS}: not YAML ({show_line(str(error))})") from None
+        raise UserError(f"{PARAMS}: not YAML ({show_line(str(error))})") from None

@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from stages.artifacts.models import Model
+from stages.config.mistakes import UserError
+from stages.files.models import Model
 
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
@@ -72,8 +73,8 @@ def load_scorer(name: str, pretrained: str | None) -> Scorer:
     """Load open_clip's model `name` (or local-dir:FOLDER, hf-hub:NAME) with weights `pretrained`.
 
     Raises:
-        FileNotFoundError: The folder, or a file in it, is missing.
-        ValueError: The name or tag is unknown, the weights cannot be had, or are the wrong ones.
+        UserError: The folder, or a file in it, is missing.
+        UserError: The name or tag is unknown, the weights cannot be had, or are the wrong ones.
     """
     _check_activation(name, pretrained)
     if name.startswith(LOCAL_PREFIX):
@@ -86,7 +87,7 @@ def load_scorer(name: str, pretrained: str | None) -> Scorer:
         tokenizer = open_clip.get_tokenizer(name)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ValueError(
+        raise UserError(
             f"the scorer {name} (weights {pretrained or 'its own'}) cannot be loaded: {reason}; "
             "check bases.*.scorer and scorer_pretrained, and the network if it is not a folder"
         ) from error
@@ -109,7 +110,7 @@ def _check_activation(name: str, pretrained: str | None) -> None:
     if pretrained == "openai" and open_clip.get_model_config(name) is not None:
         config = open_clip.get_model_config(name)
         if not config.get("quick_gelu", False):
-            raise ValueError(
+            raise UserError(
                 f"scorer {name} with weights openai: they were trained with QuickGELU; "
                 f"use {name}-quickgelu in params.yaml"
             )
@@ -118,10 +119,10 @@ def _check_activation(name: str, pretrained: str | None) -> None:
 def _check_folder(folder: Path) -> None:
     config = folder / CONFIG
     if not config.is_file():
-        raise FileNotFoundError(f"no scorer in {folder}: {config.name} is missing")
+        raise UserError(f"no scorer in {folder}: {config.name} is missing")
     try:
         json.loads(config.read_text(encoding="utf-8"))["model_cfg"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{config}: no JSON with a model_cfg") from None
+        raise UserError(f"{config}: no JSON with a model_cfg") from None
     if not list(folder.glob("*.safetensors")):
-        raise FileNotFoundError(f"no scorer in {folder}: it holds no weights as .safetensors")
+        raise UserError(f"no scorer in {folder}: it holds no weights as .safetensors")

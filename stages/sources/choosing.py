@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.config.mistakes import UserError
 from stages.sources.source import Entry, Source
 
 Groups = dict[str | None, list[int]]
@@ -28,7 +29,7 @@ def choose_pictures(
     on `num_train`. A source without classes is one class.
 
     Raises:
-        ValueError: A class has too few pictures; says how many it has and needs.
+        UserError: A class has too few pictures; says how many it has and needs.
     """
     groups = _group_by_class(source.entries, classes)
     needs = [
@@ -74,7 +75,7 @@ def _check_supply(
         if len(groups[name]) < train + validation
     ]
     if short:
-        raise ValueError(
+        raise UserError(
             f"{source_name}: too few pictures for prepare.num_pairs + num_validation_pairs: "
             f"{'; '.join(short)}"
         )

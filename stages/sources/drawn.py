@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from stages.config.mistakes import UserError
 from stages.config.params import DataParams
-from stages.drawing.pictures import draw_picture
-from stages.drawing.things import THINGS
+from stages.sources.drawing.pictures import draw_picture
+from stages.sources.drawing.things import THINGS
 from stages.sources.source import Entry, Source
 
 NUM_PER_CLASS = 20_000
@@ -20,11 +21,11 @@ def open_source(_data: DataParams, classes: Sequence[str]) -> Source:
     """Offer `NUM_PER_CLASS` drawings of each class.
 
     Raises:
-        ValueError: A class cannot be drawn.
+        UserError: A class cannot be drawn.
     """
     unknown = [name for name in classes if name not in THINGS]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"prepare.classes: source drawn cannot draw {', '.join(unknown)}; "
             f"it draws {', '.join(THINGS)}"
         )

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.artifacts.images import decode_image
+from stages.config.mistakes import UserError
 from stages.config.params import DataParams
+from stages.files.images import decode_image
 from stages.sources.source import Entry, Source, tidy_caption
 
 logger = logging.getLogger(__name__)
@@ -26,15 +27,15 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
     """List the folder's pictures in the order of their names, or of the metadata.
 
     Raises:
-        FileNotFoundError: There is no such folder, or a listed picture is missing.
-        ValueError: It is empty, has a subfolder that is no class, or its metadata is wrong.
+        UserError: There is no such folder, or a listed picture is missing.
+        UserError: It is empty, has a subfolder that is no class, or its metadata is wrong.
     """
     root = data.path
     if not root.is_dir():
-        raise FileNotFoundError(f"source imagefolder: no folder {root}; set data.root to one")
+        raise UserError(f"source imagefolder: no folder {root}; set data.root to one")
     tables = [root / name for name in METADATA if (root / name).is_file()]
     if len(tables) > 1:
-        raise ValueError(f"{root}: found {' and '.join(METADATA)}; keep one of them")
+        raise UserError(f"{root}: found {' and '.join(METADATA)}; keep one of them")
     entries = _list_captioned(root, tables[0]) if tables else _list_classes(root, classes)
 
     def load_image(index: int) -> Image.Image:
@@ -48,7 +49,7 @@ def _list_classes(root: Path, classes: Sequence[str]) -> list[Entry]:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     unknown = [folder.name for folder in folders if folder.name not in classes]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{root}: folder {', '.join(unknown)} is none of prepare.classes ({', '.join(classes)})"
         )
     paths = [(path, folder.name) for folder in folders for path in sorted(folder.rglob("*"))]
@@ -58,7 +59,7 @@ def _list_classes(root: Path, classes: Sequence[str]) -> list[Entry]:
         if path.suffix.lower() in SUFFIXES and path.is_file()
     ]
     if not entries:
-        raise ValueError(
+        raise UserError(
             f"{root}: no pictures; expected a subfolder for each of prepare.classes, or "
             f"{' or '.join(METADATA)} with file_name and text"
         )
@@ -74,24 +75,24 @@ def _list_captioned(root: Path, table: Path) -> list[Entry]:
         where = f"{table}, line {line}"
         file_name, caption = row.get("file_name"), row.get("text")
         if not isinstance(file_name, str) or not isinstance(caption, str):
-            raise ValueError(f"{where}: needs file_name and text, found {json.dumps(row)}")
+            raise UserError(f"{where}: needs file_name and text, found {json.dumps(row)}")
         if file_name in entries:
-            raise ValueError(f"{where}: {file_name} is listed twice")
+            raise UserError(f"{where}: {file_name} is listed twice")
         if not tidy_caption(caption):
-            raise ValueError(f"{where}: the text of {file_name} is empty")
+            raise UserError(f"{where}: the text of {file_name} is empty")
         _check_inside(root, file_name, where)
         entries[file_name] = Entry(file_name, None, tidy_caption(caption))
     if not entries:
-        raise ValueError(f"{table}: lists no pictures")
+        raise UserError(f"{table}: lists no pictures")
     return list(entries.values())
 
 
 def _check_inside(root: Path, file_name: str, where: str) -> None:
     path = root / file_name
     if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{where}: {file_name} is outside {root}")
+        raise UserError(f"{where}: {file_name} is outside {root}")
     if not path.is_file():
-        raise FileNotFoundError(f"{where}: no file {path}")
+        raise UserError(f"{where}: no file {path}")
 
 
 def _read_metadata(table: Path) -> list[tuple[int, dict]]:
@@ -105,14 +106,14 @@ def _read_metadata(table: Path) -> list[tuple[int, dict]]:
                 (n, _parse_line(text, n, table)) for n, text in enumerate(file, 1) if text.strip()
             ]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{table}: {error}") from None
+        raise UserError(f"{table}: {error}") from None
 
 
 def _parse_line(text: str, number: int, table: Path) -> dict:
     try:
         row = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{table}, line {number}: not JSON ({error})") from None
+        raise UserError(f"{table}, line {number}: not JSON ({error})") from None
     if not isinstance(row, dict):
-        raise ValueError(f"{table}, line {number}: expected an object with file_name and text")
+        raise UserError(f"{table}, line {number}: expected an object with file_name and text")
     return row

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.artifacts.images import decode_image
+from stages.config.mistakes import UserError
 from stages.config.params import InstanceParams
-from stages.drawing.red_frog import RED_FROG, draw_red_frog_picture
+from stages.files.images import decode_image
 from stages.sources.choosing import Choice
+from stages.sources.drawing.red_frog import RED_FROG, draw_red_frog_picture
 from stages.sources.imagefolder import SUFFIXES
 from stages.sources.source import Entry, Source
 
@@ -20,7 +21,7 @@ def open_instance(instance: InstanceParams) -> Source:
     """List the pictures of the source that `instance` names, in a stable order.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        UserError: There is no such folder.
     """
     return _open_drawn() if instance.source == "drawn" else _open_folder(Path(instance.root or ""))
 
@@ -29,11 +30,11 @@ def choose_instance(source: Source, instance: InstanceParams) -> Choice:
     """Draw the pictures to train on and those that are held out, by `seed`.
 
     Raises:
-        ValueError: There are too few.
+        UserError: There are too few.
     """
     num_wanted = instance.num_pictures + instance.num_held_out_pictures
     if len(source.entries) < num_wanted:
-        raise ValueError(
+        raise UserError(
             f"instance.root: {source.name} has {len(source.entries)} pictures; num_pictures + "
             f"num_held_out_pictures are {num_wanted}; add pictures, or lower one of them"
         )
@@ -48,7 +49,7 @@ def _open_drawn() -> Source:
 
 def _open_folder(root: Path) -> Source:
     if not root.is_dir():
-        raise FileNotFoundError(f"instance.root: no folder {root}; set it to one of pictures")
+        raise UserError(f"instance.root: no folder {root}; set it to one of pictures")
     files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
 
     def load_image(index: int) -> Image.Image:

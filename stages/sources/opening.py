@@ -18,7 +18,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
     """List the pictures of the chosen source; `classes` are those that may occur, label 0 first.
 
     Raises:
-        ValueError: The source does not fit the params; says what to change.
-        FileNotFoundError: Its files are missing.
+        UserError: The source does not fit the params; says what to change.
+        UserError: Its files are missing.
     """
     return OPENERS[data.source](data, classes)

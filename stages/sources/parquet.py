@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from stages.artifacts.images import decode_image
-from stages.artifacts.row_groups import LazyColumn
+from stages.config.mistakes import UserError
 from stages.config.params import DataParams
+from stages.files.images import decode_image
+from stages.files.row_groups import LazyColumn
 from stages.sources.source import Entry, Source, tidy_caption
 
 
@@ -21,8 +22,8 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
     """List the file's rows; integer labels count through `classes`, 0 first.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no parquet file, lacks a column, or a row's label is not a class.
+        UserError: There is no such file.
+        UserError: It is no parquet file, lacks a column, or a row's label is not a class.
     """
     path = data.path
     file = _open_file(path)
@@ -42,11 +43,11 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
 
 def _open_file(path: Path) -> pq.ParquetFile:
     if not path.is_file():
-        raise FileNotFoundError(f"source parquet: no file {path}; set data.root to one")
+        raise UserError(f"source parquet: no file {path}; set data.root to one")
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not a whole parquet file ({error})") from None
+        raise UserError(f"{path}: not a whole parquet file ({error})") from None
 
 
 def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArray:
@@ -57,7 +58,7 @@ def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArr
 def _find_field(path: Path, file: pq.ParquetFile, column: str) -> pa.Field:
     names = file.schema_arrow.names
     if column not in names:
-        raise ValueError(f"{path}: no column {column!r}; it has {', '.join(names)}")
+        raise UserError(f"{path}: no column {column!r}; it has {', '.join(names)}")
     return file.schema_arrow.field(column)
 
 
@@ -68,7 +69,7 @@ def _name_labels(labels: pa.ChunkedArray, classes: Sequence[str], path: Path) ->
     for row, value in enumerate(values):
         if value not in known or isinstance(value, bool):
             allowed = f"0 to {len(classes) - 1}" if is_number else ", ".join(classes)
-            raise ValueError(
+            raise UserError(
                 f"{path}, row {row}: label {value!r} is none of prepare.classes ({allowed})"
             )
     return [known[value] for value in values]
@@ -76,7 +77,7 @@ def _name_labels(labels: pa.ChunkedArray, classes: Sequence[str], path: Path) ->
 
 def _read_captions(captions: pa.ChunkedArray, path: Path) -> list[str | None]:
     if not (pa.types.is_string(captions.type) or pa.types.is_large_string(captions.type)):
-        raise ValueError(f"{path}: the caption column holds {captions.type}, expected text")
+        raise UserError(f"{path}: the caption column holds {captions.type}, expected text")
     return [tidy_caption(caption) for caption in captions.to_pylist()]
 
 
@@ -87,7 +88,7 @@ def _build_loader(path: Path, file: pq.ParquetFile, column: str) -> Callable[[in
         name = f"{path}, row {row}"
         data = pictures[row]
         if data is None:
-            raise ValueError(f"{name}: no picture in column {column!r}")
+            raise UserError(f"{name}: no picture in column {column!r}")
         return decode_image(data, name)
 
     return load_image
@@ -100,6 +101,4 @@ def _find_field_of_bytes(path: Path, file: pq.ParquetFile, column: str) -> str |
         return "bytes"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return None
-    raise ValueError(
-        f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them"
-    )
+    raise UserError(f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them")

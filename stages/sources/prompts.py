@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.artifacts.captions import fill_template
-from stages.config.mistakes import show
+from stages.config.mistakes import UserError, show
 from stages.config.params import UNFIT, PromptsParams
+from stages.files.captions import fill_template
 from stages.sources.source import tidy_caption
 
 MAX_SLUG = 40
@@ -24,8 +24,8 @@ def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame
     """Fill every class template with every class; add the marketing prompts and the file's.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A row of the file is wrong, or two prompts come out the same or would share
+        UserError: There is no such file.
+        UserError: A row of the file is wrong, or two prompts come out the same or would share
             their files.
     """
     rows = [
@@ -37,9 +37,7 @@ def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame
     rows += read_rows(Path(params.file))
     prompt, count = Counter(prompt for _, _, prompt in rows).most_common(1)[0]
     if count > 1:
-        raise ValueError(
-            f"prompts: {prompt!r} comes out {count} times; change a template or prompt"
-        )
+        raise UserError(f"prompts: {prompt!r} comes out {count} times; change a template or prompt")
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.insert(0, "prompt_id", [make_prompt_id(prompt) for prompt in table["prompt"]])
     check_distinct(table)
@@ -52,36 +50,36 @@ def read_rows(path: Path) -> list[tuple[str, str, str]]:
     Blanks at the ends, and all but one between two words, are dropped.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no CSV with these columns, or a row is wrong: its line, what is allowed.
+        UserError: There is no such file.
+        UserError: It is no CSV with these columns, or a row is wrong: its line, what is allowed.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"prompts.file: no file {path}")
+        raise UserError(f"prompts.file: no file {path}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
             if missing:
-                raise ValueError(
+                raise UserError(
                     f"{path}: no column {', '.join(missing)}; the first line should be "
                     f"{','.join(COLUMNS)}"
                 )
             return [_check_row(row, f"{path}, line {reader.line_num}") for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def _check_row(row: dict, where: str) -> tuple[str, str, str]:
     if None in row:  # where csv puts what is past the last column
-        raise ValueError(f"{where}: more values than columns; quote a prompt that holds commas")
+        raise UserError(f"{where}: more values than columns; quote a prompt that holds commas")
     values = {column: tidy_caption(row[column]) for column in COLUMNS}
     for column, text in values.items():
         if text is None:
-            raise ValueError(f"{where}: the {column} is empty")
+            raise UserError(f"{where}: the {column} is empty")
         if any(unicodedata.category(character) in UNFIT for character in text):
-            raise ValueError(f"{where}: the {column} holds control characters: {show(text)}")
+            raise UserError(f"{where}: the {column} holds control characters: {show(text)}")
     if values["set"] not in SETS:
-        raise ValueError(f"{where}: found set {show(values['set'])}; should be {' or '.join(SETS)}")
+        raise UserError(f"{where}: found set {show(values['set'])}; should be {' or '.join(SETS)}")
     return values["set"], values["class"], values["prompt"]
 
 
@@ -90,7 +88,7 @@ def check_distinct(prompts: pd.DataFrame) -> None:
     shared = prompts[prompts["prompt_id"].duplicated(keep=False)].sort_values("prompt_id")
     if len(shared):
         first, second = shared["prompt"].head(2)
-        raise ValueError(
+        raise UserError(
             f"prompts: {show(first)} and {show(second)} get the same file names; reword one"
         )
 

@@ -13,9 +13,9 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from stages.artifacts.atomic import replace_file
-from stages.config.entry import run_stage
 from stages.config.params import load_params
+from stages.files.atomic import replace_file
+from stages.run.entry import run_stage
 from stages.tiny import recipe
 from stages.tiny.card import write_card
 from stages.tiny.denoiser import save_generator, train_denoiser

@@ -16,10 +16,10 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from stages.artifacts.atomic import replace_file
-from stages.artifacts.captions import fill_template
-from stages.drawing.pictures import Look, draw_picture
-from stages.drawing.things import CLASS_NAMES, THINGS
+from stages.files.atomic import replace_file
+from stages.files.captions import fill_template
+from stages.sources.drawing.pictures import Look, draw_picture
+from stages.sources.drawing.things import CLASS_NAMES, THINGS
 from stages.tiny.recipe import (
     IMAGE_SIZE_PX,
     NUM_ILLUSTRATIONS_PER_THING,

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from stages.artifacts.captions import fill_template
 from stages.config.params import Params
-from stages.drawing.pictures import Look
-from stages.drawing.things import CLASS_NAMES, THINGS
+from stages.files.captions import fill_template
+from stages.sources.drawing.pictures import Look
+from stages.sources.drawing.things import CLASS_NAMES, THINGS
 from stages.tiny import recipe
 from stages.tiny.drawings import Drawings, draw_many
 from stages.tiny.vae import to_pixel_values

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stages.artifacts.atomic import replace_file
+from stages.files.atomic import replace_file
 from stages.tiny.recipe import SCRATCH, Plan
 
 ComputeLoss = Callable[[torch.Generator], Tensor]

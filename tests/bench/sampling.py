@@ -6,12 +6,12 @@ from functools import cache
 import torch
 from diffusers import StableDiffusionPipeline
 
-from stages.config.memory import keep_freed_memory
+from stages.base.components import choose_device
 from stages.config.params import load_params
-from stages.diffusion.components import choose_device
-from stages.diffusion.noise import build_generators, draw_initial_latents
-from stages.diffusion.sampling import Sampler, build_workers, measure_latents, sample_pictures
+from stages.run.memory import keep_freed_memory
 from stages.sample import build_sampler
+from stages.sampling.noise import build_generators, draw_initial_latents
+from stages.sampling.sampler import Sampler, build_workers, measure_latents, sample_pictures
 from tests.bench.turns import Round, measure_by_turns
 
 NUM_ROUNDS, NUM_SINGLE, NUM_BATCHED = 5, 6, 32

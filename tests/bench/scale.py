@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from stages.artifacts.tables import write_table
 from stages.config import paths
+from stages.files.tables import write_table
 from tests.bench.turns import Round
 from tests.tiny import build_scorer
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.stable_diffusion_project import build_project, edit_params
 
 ROOT = Path(__file__).parents[2]
 NUM_ROUNDS, NUM_PICTURES = 3, 64
@@ -112,7 +112,7 @@ def _run(folder: Path, stage: str, *args: str) -> tuple[float, float]:
     """
     with (
         subprocess.Popen(
-            [sys.executable, "-m", "stages.launch", stage, *args],
+            [sys.executable, "-m", "stages.run.launch", stage, *args],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,

@@ -16,13 +16,13 @@ from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.adapters.methods import choose_weights
+from stages.base.components import choose_device, measure_peak_memory
 from stages.config.params import FinetuneParams, load_params
-from stages.diffusion.batches import EncodedPairs, draw_batches
-from stages.diffusion.components import choose_device, measure_peak_memory
-from stages.diffusion.methods import choose_weights
-from stages.diffusion.noise import build_generators, draw_initial_latents
-from stages.diffusion.sampling import Sampler, build_workers, cast_unet, sample_pictures
-from stages.diffusion.train import Training, build_training, train
+from stages.sampling.noise import build_generators, draw_initial_latents
+from stages.sampling.sampler import Sampler, build_workers, cast_unet, sample_pictures
+from stages.training.batches import EncodedPairs, draw_batches
+from stages.training.train import Training, build_training, train
 from tests.stable_diffusion import build_text_encoder, build_unet, build_vae
 
 RESOLUTION_PX = 256

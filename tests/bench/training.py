@@ -9,13 +9,13 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import functional as F
 
-from stages.artifacts.tensors import write_tensors
-from stages.config.memory import keep_freed_memory
+from stages.adapters.methods import choose_weights
+from stages.base.components import load_noise_scheduler, load_unet
 from stages.config.params import Params, load_params
-from stages.diffusion.components import load_noise_scheduler, load_unet
-from stages.diffusion.methods import choose_weights
-from stages.diffusion.resume import History, pack_checkpoint
-from stages.diffusion.train import EncodedPairs, Training, build_training, train
+from stages.files.tensors import write_tensors
+from stages.run.memory import keep_freed_memory
+from stages.training.resume import History, pack_checkpoint
+from stages.training.train import EncodedPairs, Training, build_training, train
 from tests.bench.turns import Round, measure_by_turns
 
 NUM_ROUNDS, NUM_STEPS, NUM_CHECKPOINTS = 5, 15, 10

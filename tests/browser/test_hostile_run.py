@@ -9,8 +9,8 @@ import re
 import pytest
 from PIL import Image
 
-from stages.artifacts.tables import read_prompts, read_samples, read_scores
 from stages.config import paths
+from stages.files.tables import read_prompts, read_samples, read_scores
 from tests.browser.test_report import OPEN_ALL, SCROLL_WIDTH
 from tests.hostile import MARKETING, NAMES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.fake_hub import COMMIT, FakeHub, serve_hub
 from tests.micro_project import Project
 from tests.tiny import IMAGE_SIZE_PX, build_base
-from tests.unit.diffusion_project import edit_params
+from tests.unit.stable_diffusion_project import edit_params
 
 NOWHERE = "http://127.0.0.1:9"
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -17,7 +17,7 @@ import pytest
 
 from stages import encode, finetune, sample
 from stages.config import paths
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.stable_diffusion_project import build_project, edit_params
 
 NUM_KILLS = 4
 STAGES = {

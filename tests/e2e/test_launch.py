@@ -1,4 +1,4 @@
-"""`python -m stages.launch` with two processes on the CPU: how they end when something goes wrong.
+"""`python -m stages.run.launch`, two processes on the CPU: how they end when something goes wrong.
 
 Each of them takes a while to import what it needs, hence slow.
 """
@@ -16,9 +16,9 @@ import pytest
 
 from stages import encode
 from stages.config import paths
-from stages.config.scratch import hold_stage
+from stages.run.scratch import hold_stage
 from tests.micro_project import ROOT
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.stable_diffusion_project import build_project, edit_params
 
 pytestmark = pytest.mark.slow
 FSDP = """\
@@ -118,7 +118,7 @@ def test_processes_do_not_outlive_a_launcher_that_was_killed(
 
 def start(folder: Path, *args: str) -> Popen:
     return Popen(
-        [executable, "-m", "stages.launch", *args],
+        [executable, "-m", "stages.run.launch", *args],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "DVC_STAGE": args[0]},
         stdout=PIPE,

@@ -11,12 +11,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from stages import encode, finetune, instance, reference, sample, score
-from stages.artifacts.tables import read_csv, read_json
 from stages.config import paths
-from stages.config.processes import get_rank
+from stages.files.tables import read_csv, read_json
+from stages.run.processes import get_rank
 from tests.e2e.processes import run_processes
 from tests.tiny import build_scorer
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.stable_diffusion_project import build_project, edit_params
 
 MAINS = {
     "encode": encode.main,

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file, save_file
 from torch.distributed.tensor import DTensor
 
 from stages import encode, finetune
-from stages.artifacts.tables import read_csv
 from stages.config import paths
-from stages.config.processes import SHARDED, get_rank
-from stages.diffusion.resume import History
-from stages.diffusion.train import Training
+from stages.files.tables import read_csv
+from stages.run.processes import SHARDED, get_rank
+from stages.training.resume import History
+from stages.training.train import Training
 from tests.e2e.processes import run_processes
-from tests.unit.diffusion_project import build_project, edit_params
+from tests.unit.stable_diffusion_project import build_project, edit_params
 
 Tensors = dict[str, np.ndarray]
 SHARDS = {SHARDED: "1"}

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages import compare, encode, finetune, prepare, reference, sample, score
-from stages.artifacts.tensors import read_finetuned, write_finetuned
 from stages.config import paths
-from stages.drawing.pictures import draw_picture
-from stages.drawing.things import CLASS_NAMES
-from tests.unit.diffusion_project import edit_params, write_params
+from stages.files.tensors import read_finetuned, write_finetuned
+from stages.sources.drawing.pictures import draw_picture
+from stages.sources.drawing.things import CLASS_NAMES
+from tests.unit.stable_diffusion_project import edit_params, write_params
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "models/tiny/unet/diffusion_pytorch_model.safetensors"

@@ -20,7 +20,7 @@ LIBRARY_HOMES = {
     "torch": (
         "stages/diffusion",
         "stages/scoring",
-        "stages/artifacts/tensors.py",
+        "stages/files/tensors.py",
         "stages/score.py",
         "stages/launch",  # its processes are watched by torch's agent
         "stages/tiny",

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from stages.config.mistakes import UserError
 from stages.config.params import parse_params
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -34,7 +35,7 @@ def test_exactly_the_seeds_of_32_bits_are_taken(seed):
     if 0 <= seed < 2**32:
         assert parse_params(text).sample.seed == seed
     else:
-        with pytest.raises(ValueError, match=r"^params\.yaml: sample\.seed: found -?\d+"):
+        with pytest.raises(UserError, match=r"^params\.yaml: sample\.seed: found -?\d+"):
             parse_params(text)
 
 
@@ -85,5 +86,5 @@ def test_a_key_with_a_letter_missing_gets_a_suggestion(key, place):
     place %= len(key)
     misspelt = key[:place] + key[place + 1 :]
     section = {misspelt if name == key else name: v for name, v in VALUES["finetune"].items()}
-    with pytest.raises(ValueError, match="unknown key; did you mean"):
+    with pytest.raises(UserError, match="unknown key; did you mean"):
         parse_params(json.dumps(VALUES | {"finetune": section}))

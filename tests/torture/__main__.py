@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stages.mend.__main__ import mend
+from stages.commands.mend import mend
 from tests.micro_project import STAGES, Project
 from tests.torture.attempt import BEFORE, Attempt, attempt
 from tests.torture.evidence import (

@@ -17,12 +17,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stages import encode, finetune, sample
-from stages.artifacts.tables import read_csv, read_json, read_samples, write_table
-from stages.artifacts.tensors import read_finetuned, read_latents, read_prompt_embeds
 from stages.config import paths
+from stages.config.mistakes import UserError
 from stages.config.params import Method
+from stages.files.tables import read_csv, read_json, read_samples, write_table
+from stages.files.tensors import read_finetuned, read_latents, read_prompt_embeds
 from tests.tiny import build_base
-from tests.unit.diffusion_project import (
+from tests.unit.stable_diffusion_project import (
     build_encoded_project,
     build_pairs,
     edit_params,
@@ -57,7 +58,7 @@ def test_encoded_rows_are_those_of_the_pairs(project: Path) -> None:
 
 def test_a_picture_of_another_size_is_named(project: Path) -> None:
     edit_params(project, "bases", tiny={"resolution_px": 64})
-    with pytest.raises(ValueError, match=r"noise/0: 32 x 32 px, expected 64 px square"):
+    with pytest.raises(UserError, match=r"noise/0: 32 x 32 px, expected 64 px square"):
         encode.main()
 
 
@@ -66,7 +67,7 @@ def test_a_truncated_picture_is_named_and_earlier_results_stay(project: Path) ->
     pairs = build_pairs()
     pairs.at[7, "image"] = pairs.at[7, "image"][:100]
     write_table(pairs, paths.PAIRS)
-    with pytest.raises(ValueError, match="noise/7"):
+    with pytest.raises(UserError, match="noise/7"):
         encode.main()
     assert paths.LATENTS.read_bytes() == before
 
@@ -216,7 +217,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_anew(
 
 def test_weights_that_cannot_move_are_an_error(project: Path) -> None:
     edit_params(project, "finetune", learning_rate=1e-30, adam_weight_decay=0.0)
-    with pytest.raises(ValueError, match=r"moved; raise finetune\.learning_rate"):
+    with pytest.raises(UserError, match=r"moved; raise finetune\.learning_rate"):
         finetune.main()
 
 
@@ -262,7 +263,7 @@ def test_metadata_loads_as_an_imagefolder(project: Path) -> None:
 def test_weights_of_another_base_are_refused(project: Path) -> None:
     finetune.main()
     build_base(project / "models/tiny", seed=1)
-    with pytest.raises(ValueError, match="trained on another base"):
+    with pytest.raises(UserError, match="trained on another base"):
         sample.main("finetuned")
     assert not (paths.SAMPLES / "finetuned").exists()
 
@@ -328,7 +329,7 @@ def test_ctrl_c_keeps_the_batches_under_way(
 
 
 def test_an_unknown_variant_is_refused(project: Path) -> None:
-    with pytest.raises(ValueError, match="found variant 'base'; should be baseline or finetuned"):
+    with pytest.raises(UserError, match="found variant 'base'; should be baseline or finetuned"):
         sample.main("base")
 
 

@@ -8,13 +8,14 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import instance
-from stages.artifacts.images import decode_image
-from stages.artifacts.instance import (
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.files.images import decode_image
+from stages.files.instance import (
     read_instance_pictures,
     read_instance_prompts,
     read_instance_words,
 )
-from stages.config import paths
 
 ROOT = Path.cwd()
 FILES = (paths.INSTANCE, paths.INSTANCE_WORDS, paths.INSTANCE_PROMPTS)
@@ -99,12 +100,12 @@ def test_a_folder_of_pictures_is_read_in_any_depth(project: Path) -> None:
 
 def test_too_few_pictures_are_counted(project: Path) -> None:
     (project / "mine").mkdir()
-    with pytest.raises(ValueError, match=r"^instance.root: mine has 0 pictures; .* are 16; add"):
+    with pytest.raises(UserError, match=r"^instance.root: mine has 0 pictures; .* are 16; add"):
         run("dreambooth", source="imagefolder", root="mine")
 
 
 def test_a_missing_folder_is_named(project: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no folder nowhere; set it"):
+    with pytest.raises(UserError, match="no folder nowhere; set it"):
         run("dreambooth", source="imagefolder", root="nowhere")
 
 

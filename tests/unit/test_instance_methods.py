@@ -12,14 +12,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stages import finetune, instance, preflight, resemblance, sample
-from stages.artifacts.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
-from stages.artifacts.tables import read_csv, read_json
+from stages.commands import export
 from stages.config import paths
+from stages.config.mistakes import UserError
 from stages.config.params import INSTANCE_METHODS, load_params
-from stages.diffusion import instance as sampling
-from stages.export import __main__ as export
+from stages.files.instance import RESEMBLANCE_SCHEMA, read_instance_pictures
+from stages.files.tables import read_csv, read_json
+from stages.sampling import instance as sampling
 from tests.tiny import build_base, build_scorer
-from tests.unit.diffusion_project import (
+from tests.unit.stable_diffusion_project import (
     build_project,
     edit_params,
     enter_copy,
@@ -103,7 +104,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
 
 def test_a_word_that_cannot_move_is_an_error(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"moved; raise finetune\.learning_rate"):
+    with pytest.raises(UserError, match=r"moved; raise finetune\.learning_rate"):
         teach(project, "textual_inversion", learning_rate=1e-30, adam_weight_decay=0.0)
 
 
@@ -178,9 +179,9 @@ def test_a_word_of_another_text_encoder_is_refused(project: Path) -> None:
     shutil.copytree(project / MODEL / "unet", project / "unet")
     build_base(project / MODEL, seed=1)
     shutil.copytree(project / "unet", project / MODEL / "unet", dirs_exist_ok=True)
-    with pytest.raises(ValueError, match=r"another base than models/tiny \(text encoder"):
+    with pytest.raises(UserError, match=r"another base than models/tiny \(text encoder"):
         resemblance.main()
-    with pytest.raises(ValueError, match=r"another base than models/tiny \(text encoder"):
+    with pytest.raises(UserError, match=r"another base than models/tiny \(text encoder"):
         export.main()
 
 
@@ -195,7 +196,7 @@ def test_preflight_refuses_a_bad_word(project: Path, changes: dict[str, str], me
     edit_params(project, "instance", **changes)
     edit_params(project, "finetune", method="textual_inversion")
     params = load_params()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         preflight.check_words(params.chosen, params.finetune, params.instance)
 
 
@@ -204,7 +205,7 @@ def test_preflight_names_a_picture_that_is_not_whole(project: Path) -> None:
     for number in range(6):
         (project / f"mine/{number}.png").write_bytes(b"\x89PNG\r\n")
     edit_params(project, "instance", source="imagefolder", root="mine")
-    with pytest.raises(ValueError, match=r"mine/\d.png: not a picture"):
+    with pytest.raises(UserError, match=r"mine/\d.png: not a picture"):
         preflight.open_instance_pictures(load_params().instance)
 
 

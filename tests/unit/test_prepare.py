@@ -12,11 +12,12 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import prepare
-from stages.artifacts.images import decode_image, encode_png, resize_to_square
-from stages.artifacts.pairs import read_pairs, write_pairs
-from stages.artifacts.tables import read_prompts
 from stages.config import paths
-from stages.drawing.pictures import draw_picture
+from stages.config.mistakes import UserError
+from stages.files.images import decode_image, encode_png, resize_to_square
+from stages.files.pairs import read_pairs, write_pairs
+from stages.files.tables import read_prompts
+from stages.sources.drawing.pictures import draw_picture
 from stages.sources.source import Entry, Source
 
 ROOT = Path.cwd()
@@ -88,7 +89,7 @@ def test_each_class_takes_the_templates_by_turns_and_own_captions_come_first():
 
 def test_a_picture_with_neither_class_nor_caption_is_named():
     source = Source("x", [Entry("here.png")], lambda _: None)
-    with pytest.raises(ValueError, match=r"here\.png: .*neither a caption nor a class"):
+    with pytest.raises(UserError, match=r"here\.png: .*neither a caption nor a class"):
         prepare.build_pairs(source, [0], "train", ["a {}"])
 
 

@@ -7,15 +7,16 @@ import pytest
 from PIL import Image
 
 from stages import reference, score
-from stages.artifacts.embeds import Reference, read_image_embeds, read_reference, write_embeds
-from stages.artifacts.images import decode_image, write_png
-from stages.artifacts.pairs import read_pairs
-from stages.artifacts.tables import SAMPLES_SCHEMA, read_scores, write_table
 from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.files.embeds import Reference, read_image_embeds, read_reference, write_embeds
+from stages.files.images import decode_image, write_png
+from stages.files.pairs import read_pairs
+from stages.files.tables import SAMPLES_SCHEMA, read_scores, write_table
 from stages.scoring.embed import embed_images
 from stages.scoring.scorer import load_scorer
 from tests.tiny import IMAGE_SIZE_PX, build_scorer
-from tests.unit.diffusion_project import PARAMS, build_pairs, edit_params
+from tests.unit.stable_diffusion_project import PARAMS, build_pairs, edit_params
 
 SAMPLES = paths.SAMPLES / "baseline"
 PROMPTS = [  # two pictures each
@@ -128,7 +129,7 @@ def test_a_missing_package_stops_before_anything_is_scored(scored, monkeypatch):
     edit_params(scored, "score", extra_metrics=["musiq"])
     monkeypatch.setattr("stages.scoring.metrics.pretrained.find_spec", lambda _: None)
     monkeypatch.setattr(score, "score_images", None)
-    with pytest.raises(ValueError, match=r"score\.extra_metrics: musiq needs the package pyiqa"):
+    with pytest.raises(UserError, match=r"score\.extra_metrics: musiq needs the package pyiqa"):
         score.main("baseline")
     edit_params(scored, "score", extra_metrics=[])
     assert (scored / paths.SCORES / "baseline.csv").read_bytes() == before
@@ -140,7 +141,7 @@ def test_a_truncated_picture_is_named_with_what_brings_it_back(scored, monkeypat
     picture = SAMPLES / "dog-2-1.png"
     whole = picture.read_bytes()
     picture.write_bytes(whole[:-100])
-    with pytest.raises(ValueError, match=rf"^{picture}: not a whole .*; run `dvc checkout --force"):
+    with pytest.raises(UserError, match=rf"^{picture}: not a whole .*; run `dvc checkout --force"):
         score.main("baseline")
     picture.write_bytes(whole)
     assert (paths.SCORES / "baseline.csv").read_bytes() == before
@@ -151,6 +152,6 @@ def test_a_reference_of_another_scorer_is_refused(scored):
     good = path.read_bytes()
     foreign = Reference(np.eye(2, dtype=np.float32), np.zeros(2, np.int64))
     write_embeds(path, foreign._asdict())
-    with pytest.raises(ValueError, match="dvc repro reference"):
+    with pytest.raises(UserError, match="dvc repro reference"):
         score.main("baseline")
     path.write_bytes(good)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stages import reference, sample, score
-from stages.artifacts.samples import Pictures, read_metadata
 from stages.config import paths
+from stages.files.samples import Pictures, read_metadata
 from tests.tiny import build_scorer
-from tests.unit.diffusion_project import build_project, edit_params, enter_copy
+from tests.unit.stable_diffusion_project import build_project, edit_params, enter_copy
 
 BASELINE = paths.SAMPLES / "baseline"
 

@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 import torch
 from PIL import Image
 
+from stages.config.mistakes import UserError
 from stages.scoring.metrics.metric import Batch, Context, Description, Metric
 
 logger = logging.getLogger(__name__)
@@ -53,11 +54,11 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
     """Load a metric's model; it stays in memory as long as the metric.
 
     Raises:
-        ValueError: One line: the metric, what is missing, its size, its licence, what to do.
+        UserError: One line: the metric, what is missing, its size, its licence, what to do.
     """
     missing = [package for package in metric.needs.packages if find_spec(package) is None]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"score.extra_metrics: {metric.name} needs the package {', '.join(missing)}; run "
             f"`{metric.needs.install}`, which then downloads {_word_weights(metric)}"
         )
@@ -68,7 +69,7 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
         score = metric.load(device)
     except PROBLEMS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
-        raise ValueError(
+        raise UserError(
             f"score.extra_metrics: {metric.name} cannot be loaded; it needs the weights "
             f"{_word_weights(metric)}; run once with a network, or take {metric.name} off the "
             f"list ({reason})"

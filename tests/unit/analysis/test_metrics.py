@@ -1,6 +1,7 @@
 import pytest
 
 from stages.analysis.metrics import list_metrics
+from stages.config.mistakes import UserError
 
 PROVENANCE = {
     "clip_cosine": {"better": "higher"},
@@ -29,5 +30,5 @@ def test_likeness_to_the_training_pictures_is_wanted_in_the_domain_alone():
 
 
 def test_a_direction_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="metric musiq is better when 'up'; should be higher"):
+    with pytest.raises(UserError, match="metric musiq is better when 'up'; should be higher"):
         list_metrics({"musiq": {"better": "up"}})

@@ -9,6 +9,7 @@ from stages.analysis.paired import (
     pair_metrics,
     pair_scores,
 )
+from stages.config.mistakes import UserError
 from tests.unit.analysis.builders import make_scores
 
 COSINE = Metric("clip_cosine", "clip_cosine", "higher")
@@ -41,7 +42,7 @@ def test_a_prompt_counts_once_whatever_its_number_of_pictures():
     ],
 )
 def test_scores_that_do_not_pair_up_are_refused(finetuned, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         pair_scores(make_scores({"a": [0.1, 0.2]}), finetuned)
 
 
@@ -76,7 +77,7 @@ def test_a_metric_without_any_number_in_a_set_is_left_out_there():
 
 def test_a_metric_with_a_number_missing_or_without_a_column_is_refused():
     scores = make_scores({"a": [0.1, 0.2]}).assign(near=[0.5, np.nan])
-    with pytest.raises(ValueError, match="picture 1 of a has no near"):
+    with pytest.raises(UserError, match="picture 1 of a has no near"):
         pair_metrics(scores, scores, [Metric("near", "near", "neither")])
-    with pytest.raises(ValueError, match="no column musiq for metric musiq; run `dvc repro score`"):
+    with pytest.raises(UserError, match="no column musiq for metric musiq; run `dvc repro score`"):
         pair_metrics(scores, scores, [Metric("musiq", "musiq", "higher")])

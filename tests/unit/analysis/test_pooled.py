@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from stages.analysis.pooled import find_components, find_half_width, find_p_value, pool_seeds
+from stages.config.mistakes import UserError
 from tests.unit.analysis.builders import PARAMS
 
 
@@ -71,7 +72,7 @@ def test_seeds_without_any_difference_give_exact_zeros():
 
 def test_one_experiment_or_other_prompts_are_refused():
     table = make_by_prompt(np.arange(5.0))
-    with pytest.raises(ValueError, match="two or more"):
+    with pytest.raises(UserError, match="two or more"):
         pool_seeds({"a": table}, PARAMS)
-    with pytest.raises(ValueError, match="not the same class prompts"):
+    with pytest.raises(UserError, match="not the same class prompts"):
         pool_seeds({"a": table, "b": table.iloc[1:]}, PARAMS)

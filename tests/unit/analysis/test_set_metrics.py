@@ -9,6 +9,7 @@ from stages.analysis.set_metrics import (
     pair_embeds,
     take_pseudo_values,
 )
+from stages.config.mistakes import UserError
 from tests.unit.analysis.builders import PARAMS, make_scores
 
 NUM_PROMPTS, NUM_IMAGES = 6, 3
@@ -53,7 +54,7 @@ def test_embeds_follow_their_pictures_whatever_the_order_of_rows():
 
 def test_embeds_that_are_not_as_many_as_scores_are_refused():
     scores = make_scores({"a": [0.1]})
-    with pytest.raises(ValueError, match="finetuned: 1 scores, but 2 embeds"):
+    with pytest.raises(UserError, match="finetuned: 1 scores, but 2 embeds"):
         pair_embeds(scores, scores, BASELINE[:1], FINETUNED[:2])
 
 

@@ -10,7 +10,7 @@ from stages.analysis.tables import (
     compare_sets,
     summarise,
 )
-from stages.artifacts.results import (
+from stages.config.results import (
     BY_CLASS_SCHEMA,
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,

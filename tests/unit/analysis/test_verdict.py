@@ -3,7 +3,7 @@ import pytest
 
 from stages.analysis.interval import Interval
 from stages.analysis.verdict import judge, word_headline, word_verdict
-from stages.artifacts.notation import MINUS
+from stages.config.notation import MINUS
 from tests.unit.analysis.builders import PARAMS
 
 NAN = float("nan")

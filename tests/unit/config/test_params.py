@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from stages.config.mistakes import UserError
 from stages.config.params import Method, load_params, parse_params
 
 TEXT = Path("params.yaml").read_text(encoding="utf-8")
@@ -17,7 +18,7 @@ def replace(old: str, new: str) -> str:
 
 
 def explain(text: str) -> list[str]:
-    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+    with pytest.raises(UserError, match=r"params\.yaml") as caught:
         parse_params(text)
     return str(caught.value).splitlines()
 
@@ -215,7 +216,7 @@ def test_what_is_no_yaml_is_said_with_its_line(text, line):
 
 def test_outside_of_the_project_the_missing_file_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no params\.yaml in .*; run from the project's"):
+    with pytest.raises(UserError, match=r"no params\.yaml in .*; run from the project's"):
         load_params()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stages.config.mistakes import UserError
 from stages.scoring.scorer import load_scorer
 from tests.tiny import build_scorer
 
@@ -35,38 +36,38 @@ def test_weights_are_loaded_and_frozen(folder):
 
 
 def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(UserError, match="nowhere"):
         load_scorer(f"local-dir:{tmp_path / 'nowhere'}", None)
 
 
 def test_pickled_weights_are_not_taken(folder, tmp_path):
     shutil.copy(folder / "open_clip_config.json", tmp_path)
     (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="safetensors"):
+    with pytest.raises(UserError, match="safetensors"):
         load_scorer(f"local-dir:{tmp_path}", None)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", json.dumps({"model": 1})])
 def test_broken_config_is_named(tmp_path, text):
     (tmp_path / "open_clip_config.json").write_text(text)
-    with pytest.raises(ValueError, match="open_clip_config"):
+    with pytest.raises(UserError, match="open_clip_config"):
         load_scorer(f"local-dir:{tmp_path}", None)
 
 
 def test_broken_weights_are_one_clear_error(folder, tmp_path):
     shutil.copy(folder / "open_clip_config.json", tmp_path)
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         load_scorer(f"local-dir:{tmp_path}", None)
 
 
 def test_unknown_model_and_weights_are_refused():
-    with pytest.raises(ValueError, match="ViT-B-33"):
+    with pytest.raises(UserError, match="ViT-B-33"):
         load_scorer("ViT-B-33", "openai")
-    with pytest.raises(ValueError, match="ViT-B-32"):
+    with pytest.raises(UserError, match="ViT-B-32"):
         load_scorer("ViT-B-32", "no-such-weights")
 
 
 def test_openai_weights_without_quickgelu_are_refused():
-    with pytest.raises(ValueError, match="use ViT-B-32-quickgelu"):
+    with pytest.raises(UserError, match="use ViT-B-32-quickgelu"):
         load_scorer("ViT-B-32", "openai")

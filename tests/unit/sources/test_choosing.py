@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from stages.config.mistakes import UserError
 from stages.sources.choosing import choose_pictures, divide
 from stages.sources.source import Entry, Source
 
@@ -67,5 +68,5 @@ def test_pictures_of_other_classes_are_not_chosen():
 
 def test_a_class_with_too_few_pictures_is_told_with_what_it_has_and_needs():
     source = make_source({"cat": 50, "dog": 3})
-    with pytest.raises(ValueError, match=r"dog has 3 and needs 3 \+ 1; frog has 0 and "):
+    with pytest.raises(UserError, match=r"dog has 3 and needs 3 \+ 1; frog has 0 and "):
         choose_pictures(source, ["cat", "dog", "frog"], 9, 3, seed=0)

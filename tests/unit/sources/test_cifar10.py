@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torchvision
 
+from stages.config.mistakes import UserError
 from stages.sources.opening import open_source
 from tests.unit.sources.builders import CLASSES, make_data, make_picture
 
@@ -22,7 +23,7 @@ def test_cifar10_is_listed_with_the_names_of_its_labels(monkeypatch, tmp_path):
     source = open_source(make_data("cifar10", tmp_path), CLASSES)
     assert [entry.class_name for entry in source.entries] == ["dog", "airplane", "cat"]
     assert source.load_image(2) == make_picture(10)
-    with pytest.raises(ValueError, match="CIFAR-10 has no lynx; it has airplane, cat, dog"):
+    with pytest.raises(UserError, match="CIFAR-10 has no lynx; it has airplane, cat, dog"):
         open_source(make_data("cifar10", tmp_path), ("cat", "lynx"))
 
 
@@ -31,7 +32,7 @@ def test_cifar10_without_a_network_says_which_file_to_put_where(monkeypatch, tmp
         raise OSError("no network\nat all")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(UserError) as caught:
         open_source(make_data("cifar10", tmp_path), CLASSES)
     message = str(caught.value)
     assert "(no network); put cifar-10-python.tar.gz (170 MB, MD5 c58f30108f718f" in message

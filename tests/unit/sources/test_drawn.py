@@ -1,6 +1,7 @@
 import pytest
 
-from stages.drawing.pictures import draw_picture
+from stages.config.mistakes import UserError
+from stages.sources.drawing.pictures import draw_picture
 from stages.sources.opening import open_source
 from tests.unit.sources.builders import CLASSES, make_data
 
@@ -14,5 +15,5 @@ def test_drawn_gives_the_photo_look_of_each_class():
 
 
 def test_drawn_names_what_it_cannot_draw_and_what_it_can():
-    with pytest.raises(ValueError, match=r"cannot draw unicorn; it draws airplane, .*bar chart"):
+    with pytest.raises(UserError, match=r"cannot draw unicorn; it draws airplane, .*bar chart"):
         open_source(make_data("drawn"), ("cat", "unicorn"))

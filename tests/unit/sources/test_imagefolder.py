@@ -4,7 +4,8 @@ import json
 import pandas as pd
 import pytest
 
-from stages.drawing.pictures import draw_picture
+from stages.config.mistakes import UserError
+from stages.sources.drawing.pictures import draw_picture
 from stages.sources.opening import open_source
 from tests.unit.sources.builders import CLASSES, make_data, make_picture
 
@@ -65,20 +66,20 @@ def test_imagefolder_names_the_line_of_the_metadata_that_is_wrong(metadata, mess
 
 def test_imagefolder_refuses_broken_lines_and_two_kinds_of_metadata(tmp_path):
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "x"}\n{"file')
-    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 2: not JSON"):
+    with pytest.raises(UserError, match=r"metadata\.jsonl, line 2: not JSON"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
     (tmp_path / "metadata.csv").write_text("")
-    with pytest.raises(ValueError, match="keep one of them"):
+    with pytest.raises(UserError, match="keep one of them"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
 
 
 def test_imagefolder_refuses_missing_empty_and_unknown_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(UserError, match="no folder"):
         open_source(make_data("imagefolder", tmp_path / "nowhere"), CLASSES)
-    with pytest.raises(ValueError, match="no pictures; expected a subfolder for each"):
+    with pytest.raises(UserError, match="no pictures; expected a subfolder for each"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
     write_folder(tmp_path, ["lynx/a.png"])
-    with pytest.raises(ValueError, match=r"folder lynx is none of prepare\.classes \(cat, dog\)"):
+    with pytest.raises(UserError, match=r"folder lynx is none of prepare\.classes \(cat, dog\)"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
 
 
@@ -88,5 +89,5 @@ def test_imagefolder_names_the_file_that_is_truncated(tmp_path):
     draw_picture("photo", "cat", 0).image.save(buffer, format="PNG")
     path.write_bytes(buffer.getvalue()[:-500])
     source = open_source(make_data("imagefolder", tmp_path), CLASSES)
-    with pytest.raises(ValueError, match=r"cat/a\.png: not a whole picture"):
+    with pytest.raises(UserError, match=r"cat/a\.png: not a whole picture"):
         source.load_image(0)

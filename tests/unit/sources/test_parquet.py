@@ -2,7 +2,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.artifacts.images import encode_png
+from stages.config.mistakes import UserError
+from stages.files.images import encode_png
 from stages.sources.opening import open_source
 from tests.unit.sources.builders import CLASSES, make_data, make_picture
 
@@ -59,7 +60,7 @@ def test_parquet_takes_names_as_labels_and_captions_where_there_are_some(tmp_pat
 )
 def test_parquet_names_the_row_or_column_that_is_wrong(columns, message, tmp_path):
     path = write_parquet(tmp_path / "a.parquet", {"img": PNGS[:2]} | columns)
-    with pytest.raises(ValueError, match=rf"a\.parquet.*{message}"):
+    with pytest.raises(UserError, match=rf"a\.parquet.*{message}"):
         open_source(make_parquet_data(path), CLASSES)
 
 
@@ -67,16 +68,16 @@ def test_parquet_names_the_row_whose_picture_is_broken_or_missing(tmp_path):
     columns = {"img": [PNGS[0], PNGS[1][:30], None], "label": [0, 1, 1]}
     path = write_parquet(tmp_path / "a.parquet", columns)
     source = open_source(make_parquet_data(path), CLASSES)
-    with pytest.raises(ValueError, match=r"a\.parquet, row 1: not a picture"):
+    with pytest.raises(UserError, match=r"a\.parquet, row 1: not a picture"):
         source.load_image(1)
-    with pytest.raises(ValueError, match=r"a\.parquet, row 2: no picture in column 'img'"):
+    with pytest.raises(UserError, match=r"a\.parquet, row 2: no picture in column 'img'"):
         source.load_image(2)
 
 
 def test_parquet_refuses_a_missing_or_truncated_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file"):
+    with pytest.raises(UserError, match="no file"):
         open_source(make_parquet_data(tmp_path / "a.parquet"), CLASSES)
     path = write_parquet(tmp_path / "a.parquet", {"img": PNGS, "label": [0] * 5})
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ValueError, match="not a whole parquet file"):
+    with pytest.raises(UserError, match="not a whole parquet file"):
         open_source(make_parquet_data(path), CLASSES)

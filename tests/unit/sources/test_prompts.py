@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.config.mistakes import UserError
 from stages.config.params import PromptsParams
 from stages.sources import prompts
 from stages.sources.prompts import build_prompts
@@ -38,13 +39,13 @@ def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone(file):
 def test_prompts_that_come_out_the_same_are_refused(file, text):
     file.write_text(HEADER + text)
     marketing = "a thing" if text else "a cat"
-    with pytest.raises(ValueError, match="'a cat' comes out 2 times"):
+    with pytest.raises(UserError, match="'a cat' comes out 2 times"):
         build_prompts(["cat"], make_params(file, marketing))
 
 
 def test_prompts_that_would_share_their_files_are_refused(file, monkeypatch):
     monkeypatch.setattr(prompts, "make_prompt_id", lambda prompt: prompt[:3])
-    with pytest.raises(ValueError, match='"a cat" and "a car" get the same file names'):
+    with pytest.raises(UserError, match='"a cat" and "a car" get the same file names'):
         build_prompts(["dog"], make_params(file, "a cat", "a car"))
 
 
@@ -87,18 +88,18 @@ def test_columns_come_in_any_order_and_others_are_not_read(file):
 )
 def test_a_mistake_in_the_file_is_named(file, text, message):
     file.write_text(text)
-    with pytest.raises(ValueError, match=re.escape(message.format(file=file)) + "$"):
+    with pytest.raises(UserError, match=re.escape(message.format(file=file)) + "$"):
         build_prompts(["cat"], make_params(file))
 
 
 def test_a_file_that_is_no_text_is_refused(file):
     file.write_bytes(HEADER.encode() + b"class,cat,\xff\n")
-    with pytest.raises(ValueError, match=rf"{re.escape(str(file))}: 'utf-8' codec"):
+    with pytest.raises(UserError, match=rf"{re.escape(str(file))}: 'utf-8' codec"):
         build_prompts(["cat"], make_params(file))
 
 
 def test_a_missing_file_is_named_with_its_key(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"prompts\.file: no file .*nowhere\.csv"):
+    with pytest.raises(UserError, match=r"prompts\.file: no file .*nowhere\.csv"):
         build_prompts(["cat"], make_params(tmp_path / "nowhere.csv"))
 
 

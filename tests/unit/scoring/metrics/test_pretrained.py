@@ -5,6 +5,7 @@ import pytest
 import torch
 from huggingface_hub.utils import httpx
 
+from stages.config.mistakes import UserError
 from stages.scoring.metrics.metric import Batch, Origin
 from stages.scoring.metrics.pretrained import Needs, Pretrained, load_metric
 
@@ -35,7 +36,7 @@ def test_a_missing_package_is_one_line_with_all_that_is_needed():
         install="pip install no-such-package",
         restriction="no commercial use",
     )
-    with pytest.raises(ValueError, match="beauty needs the package no_such_package") as error:
+    with pytest.raises(UserError, match="beauty needs the package no_such_package") as error:
         load_metric(metric, CPU)
     message = str(error.value)
     assert "score.extra_metrics" in message
@@ -49,7 +50,7 @@ def test_a_missing_package_is_one_line_with_all_that_is_needed():
     "problem", [OSError("offline\nand more"), KeyError("state_dict"), RuntimeError("bad shapes")]
 )
 def test_weights_that_do_not_load_are_one_line_with_the_reason(problem):
-    with pytest.raises(ValueError, match="beauty cannot be loaded") as error:
+    with pytest.raises(UserError, match="beauty cannot be loaded") as error:
         load_metric(build(partial(fail, problem)), CPU)
     message = str(error.value)
     assert "somebody/weights (about 3 GB)" in message
@@ -67,7 +68,7 @@ def test_weights_that_cannot_be_had_are_found_out_before_loading(monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)
     files = (("somebody/no-such-weights", "config.json"),)
     metric = build(partial(fail, AssertionError("must not load")), files=files)
-    with pytest.raises(ValueError, match=r"somebody/no-such-weights/config\.json: no network"):
+    with pytest.raises(UserError, match=r"somebody/no-such-weights/config\.json: no network"):
         load_metric(metric, CPU)
     assert len(requests) == 1
 

@@ -2,8 +2,8 @@ from typing import get_args
 
 import pytest
 
-from stages.artifacts.tables import SCORES_SCHEMA
 from stages.config.params import ExtraMetric
+from stages.files.tables import SCORES_SCHEMA
 from stages.scoring.metrics.metric import Origin
 from stages.scoring.metrics.registry import (
     COMPANIONS,

@@ -1,0 +1,1 @@
+"""The parts of a base model: loading them, prompts to embeddings, pictures to latents and back."""

@@ -1,0 +1,159 @@
+"""Load the parts of a base model from a folder in the diffusers layout or from the hub.
+
+Only safetensors and JSON are read: no pickle, no remote code. Weights arrive as float32 on the CPU.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from safetensors import SafetensorError
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from stages.base.base_files import describe_base
+from stages.config.mistakes import UserError
+from stages.config.params import BaseParams
+from stages.files.models import is_local
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device() -> torch.device:
+    """The first of CUDA, Apple's MPS and the CPU that is there."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_precision(base: BaseParams, device: torch.device) -> str:
+    """The precision of the frozen U-Net: the base's own, but fp32 for fp16 without CUDA."""
+    if base.precision == "fp16" and device.type != "cuda":
+        logger.warning("precision fp16 needs a CUDA GPU; computing in fp32 on %s", device.type)
+        return "fp32"
+    return base.precision
+
+
+def load_unet(base: BaseParams) -> UNet2DConditionModel:
+    """The frozen denoiser, in eval mode."""
+    return _load_model(UNet2DConditionModel, base, "unet", torch_dtype=torch.float32)
+
+
+def load_vae(base: BaseParams, device: torch.device) -> AutoencoderKL:
+    """The frozen autoencoder, in eval mode; float32 always: fp16 overflows to black."""
+    vae = _load_model(AutoencoderKL, base, "vae", torch_dtype=torch.float32)
+    return nn.Module.to(vae, device=device, memory_format=torch.channels_last)
+
+
+def load_text_encoder(
+    base: BaseParams, device: torch.device
+) -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """The tokenizer and the frozen text encoder, float32, in eval mode."""
+    with _explain_failure(base, "tokenizer"):
+        tokenizer = CLIPTokenizer.from_pretrained(**_locate(base, "tokenizer"))
+    disable_progress_bar()  # transformers': a bar for a load of a second
+    text_encoder = _load_model(CLIPTextModel, base, "text_encoder", dtype=torch.float32)
+    return tokenizer, text_encoder.to(device)
+
+
+def load_scheduler_config(base: BaseParams) -> dict[str, Any]:
+    """The noise schedule's config, from which any scheduler can be built."""
+    with _explain_failure(base, "scheduler"):
+        return DDPMScheduler.load_config(**_locate(base, "scheduler"))
+
+
+def load_noise_scheduler(base: BaseParams) -> DDPMScheduler:
+    """The noise schedule to train with, whichever scheduler the base samples with."""
+    return DDPMScheduler.from_config(load_scheduler_config(base))
+
+
+def load_pipeline(base: BaseParams, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
+    """The base as a whole, float32, with another U-Net and without the safety checker."""
+    with _explain_failure(base, "pipeline"):
+        return StableDiffusionPipeline.from_pretrained(
+            base.model,
+            revision=base.revision,
+            variant=base.weights_variant,
+            local_files_only=_is_here(base),
+            use_safetensors=True,
+            unet=unet,
+            safety_checker=None,
+            feature_extractor=None,  # the safety checker's
+            requires_safety_checker=False,
+        )
+
+
+def measure_peak_memory() -> float:
+    """Peak memory of this process in MiB: of the GPU if there is one, else of the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if sys.platform == "win32":  # which has no `resource`
+        return 0.0
+    import resource  # noqa: PLC0415
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _load_model(kind: Any, base: BaseParams, part: str, **dtype: torch.dtype) -> Any:
+    with _explain_failure(base, part):
+        model, info = kind.from_pretrained(
+            **_locate(base, part),
+            **dtype,
+            variant=base.weights_variant,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        if info["missing_keys"]:
+            raise UserError(f"its weights file lacks {sorted(info['missing_keys'])[0]}")
+    return model.requires_grad_(False).eval()
+
+
+def _locate(base: BaseParams, part: str) -> dict[str, Any]:
+    return {
+        "pretrained_model_name_or_path": base.model,
+        "subfolder": part,
+        "revision": base.revision,
+        "local_files_only": _is_here(base),
+    }
+
+
+def _is_here(base: BaseParams) -> bool:
+    """Whether nothing has to be asked of the hub, which may be slow or out of reach."""
+    return is_local(base.model) or not describe_base(base).list_missing()
+
+
+@contextmanager
+def _explain_failure(base: BaseParams, part: str) -> Iterator[None]:
+    """Turn whatever the libraries raise into one line that names the model and a remedy."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        if is_local(base.model):
+            remedy = (
+                "check bases.*.model in params.yaml, or get the folder again (the shipped one: "
+                "`git checkout models`)"
+            )
+            where = "is incomplete or damaged" if Path(base.model).is_dir() else "does not exist"
+            found = f"the folder {base.model} {where}: its {part} can't be loaded"
+        else:
+            remedy = (
+                "check the name and revision in params.yaml and the network; a damaged file is "
+                f"replaced by `{describe_base(base).download_command} --force-download`"
+            )
+            found = f"the {part} of {base.model} can't be loaded from the hub or its cache"
+        raise UserError(f"base model: {found}; {remedy} ({lines[0].rstrip('.')})") from error

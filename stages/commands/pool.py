@@ -1,0 +1,90 @@
+"""Several experiments' plots/by_prompt.csv -> plots/pooled.csv, training noise included.
+
+`python -m stages.commands.pool EXPERIMENT [EXPERIMENT ...]`, each a name, branch, tag or commit
+that `dvc exp show` or git lists. What they hold is read from git; nothing is checked out or run.
+"""
+
+import io
+import logging
+import sys
+from typing import Any
+
+import pandas as pd
+
+from stages.analysis.pooled import pool_seeds
+from stages.commands.experiments import check_distinct, read_text
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.config.notation import format_interval, format_p_value, format_signed
+from stages.config.params import PARAMS, load_params, parse_params
+from stages.config.results import BY_PROMPT_SCHEMA
+from stages.files.tables import parse_csv, write_table
+from stages.run.entry import run_stage
+
+logger = logging.getLogger(__name__)
+
+_HARMLESS = ("compare", "report")
+"""Sections of params.yaml that change no difference of a prompt."""
+
+
+def main(*experiments: str) -> None:
+    """Pool the experiments, by name."""
+    if not experiments:
+        raise UserError('name experiments, as in make pool EXPERIMENTS="seed-0 seed-1 seed-2"')
+    params = load_params().compare
+    check_distinct(experiments)
+    check_alike({name: read_params(name) for name in experiments})
+    tables = {name: read_prompts(name) for name in experiments}
+    pooled = pool_seeds(tables, params)
+
+    write_table(pooled, paths.POOLED)
+    for name, table in tables.items():
+        for set_name, rows in table.groupby("set", sort=False):
+            logger.info("%s, %s: %s", name, set_name, format_signed(rows["difference"].mean()))
+    for row in pooled.to_dict("records"):
+        logger.info("%s", word_row(row))
+
+
+def read_params(experiment: str) -> dict[str, Any]:
+    """All of an experiment's params."""
+    return parse_params(read_text(experiment, str(PARAMS))).model_dump()
+
+
+def read_prompts(experiment: str) -> pd.DataFrame:
+    """An experiment's plots/by_prompt.csv."""
+    path = str(paths.COMPARISON_BY_PROMPT)
+    text = io.StringIO(read_text(experiment, path))
+    return parse_csv(text, BY_PROMPT_SCHEMA, f"{experiment}:{path}", "compare")
+
+
+def check_alike(params: dict[str, dict[str, Any]]) -> None:
+    """Refuse experiments that differ in more than their seeds, or whose training seed repeats."""
+    seeds: dict[int, str] = {}
+    first = next(iter(params))
+    for name, values in params.items():
+        seed = values["finetune"].pop("seed")
+        if seed in seeds:
+            raise UserError(
+                f"{name}: finetune.seed is {seed}, as in {seeds[seed]}; "
+                "pooling wants a seed of its own for each"
+            )
+        seeds[seed] = name
+        for section, section_values in values.items():
+            if section not in _HARMLESS and section_values != params[first][section]:
+                raise UserError(
+                    f"{name}: {section} is not as in {first}; pool experiments that differ in "
+                    "finetune.seed alone"
+                )
+
+
+def word_row(row: dict[str, Any]) -> str:
+    """A pooled row as a line."""
+    return (
+        f"{row['set']} {row['metric']}, {row['num_seeds']} seeds x {row['num_prompts']} prompts: "
+        f"{format_signed(row['difference'])} ({format_interval(row['ci_low'], row['ci_high'])}, "
+        f"p {format_p_value(row['p_value'])}) {row['verdict']}".rstrip()
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, *sys.argv[1:])

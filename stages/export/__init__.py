@@ -1,1 +1,0 @@
-"""A command beside the pipeline: writes the fine-tuned model as other programs read it."""

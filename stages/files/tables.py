@@ -1,0 +1,131 @@
+"""Tables and metrics in and out: parquet, CSV and JSON, columns checked, files replaced whole.
+
+Text columns are read as they were written: a class named "NA" or "null" stays text.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.config.mistakes import UserError
+from stages.files.atomic import replace_file
+
+Schema = Mapping[str, str]
+"""Column name to pandas dtype."""
+
+PROMPTS_SCHEMA: Schema = {"prompt_id": "str", "set": "str", "class": "str", "prompt": "str"}
+SAMPLES_SCHEMA: Schema = {
+    "file_name": "str",
+    "prompt": "str",
+    "prompt_id": "str",
+    "set": "str",
+    "class": "str",
+    "index": "int64",
+    "seed": "uint64",
+    "steps": "int64",
+    "guidance": "float64",
+    "scheduler": "str",
+    "model": "str",
+    "is_finite": "bool",
+}
+SCORES_SCHEMA: Schema = {
+    "file_name": "str",
+    "prompt_id": "str",
+    "set": "str",
+    "class": "str",
+    "index": "int64",
+    "prompt": "str",
+    "clip_cosine": "float64",
+    "predicted_class": "str",
+    "is_correct": "bool",
+    "brightness": "float64",
+    "contrast": "float64",
+    "retrieval_rank": "int64",
+    "training_similarity": "float64",
+    "nearest_training_cosine": "float64",
+    "nearest_training_row": "int64",
+    "sharpness": "float64",
+    "colourfulness": "float64",
+    "is_black": "bool",
+    "is_flat": "bool",
+    "is_finite": "bool",
+    "is_duplicate": "bool",
+}
+"""After these comes a float64 column for each of `score.extra_metrics`."""
+
+
+def read_prompts(path: Path) -> pd.DataFrame:
+    """Read the prompts to sample."""
+    return read_csv(path, PROMPTS_SCHEMA, stage="prepare")
+
+
+def read_samples(folder: Path) -> pd.DataFrame:
+    """Read what is known of a variant's pictures, from the metadata.csv beside them."""
+    return read_csv(folder / "metadata.csv", SAMPLES_SCHEMA, stage="sample")
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a variant's scores, a row a picture, those of `score.extra_metrics` included."""
+    _require_file(path, "score")
+    with path.open(encoding="utf-8") as file:
+        columns = file.readline().strip().split(",")
+    extra = {name: "float64" for name in columns if name and name not in SCORES_SCHEMA}
+    return read_csv(path, {**SCORES_SCHEMA, **extra}, stage="score")
+
+
+def read_csv(path: Path, schema: Schema, stage: str) -> pd.DataFrame:
+    """Read a CSV, whose schema's columns must be there; an empty number is NaN.
+
+    Raises:
+        UserError: The file is missing; names the stage that makes it.
+        UserError: A column is missing or holds something else than its dtype.
+    """
+    _require_file(path, stage)
+    return parse_csv(path, schema, str(path), stage)
+
+
+def parse_csv(source: Path | TextIO, schema: Schema, name: str, stage: str) -> pd.DataFrame:
+    """Read a CSV from wherever it is, as `read_csv`; messages call it `name`."""
+    numbers = {column: [""] for column, dtype in schema.items() if dtype == "float64"}
+    try:
+        table = pd.read_csv(source, dtype=dict(schema), keep_default_na=False, na_values=numbers)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{name}: {error}; run `dvc repro {stage}`") from None
+    missing = [column for column in schema if column not in table]
+    if missing:
+        raise UserError(f"{name}: no column {', '.join(missing)}; run `dvc repro {stage}`")
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table without its index, as parquet or CSV by the path's suffix."""
+    with replace_file(path) as partial:
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pandas(table, preserve_index=False), partial)
+        else:
+            table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_json(path: Path, stage: str) -> dict:
+    """Read metrics or other values that a stage wrote."""
+    _require_file(path, stage)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); run `dvc repro {stage}`") from None
+
+
+def write_json(values: Mapping, path: Path) -> None:
+    """Write metrics; a number that is not finite is a ValueError, as JSON has none."""
+    with replace_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _require_file(path: Path, stage: str) -> None:
+    if not path.is_file():
+        raise UserError(f"no file {path}; run `dvc repro {stage}`, which writes it")

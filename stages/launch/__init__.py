@@ -1,1 +1,0 @@
-"""Run a stage in several processes: `launch` in params.yaml."""

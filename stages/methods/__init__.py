@@ -1,1 +1,0 @@
-"""A command beside the pipeline: charts experiments that differ in how they train."""

@@ -1,1 +1,0 @@
-"""A command beside the pipeline: pools experiments that differ in their training seed."""

@@ -1,0 +1,152 @@
+"""Rows of the sections on metrics, disagreement, collapse and memorisation, from the tables."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from stages.reporting.words import DIRECTIONS, choose_digits
+
+Rows = list[dict[str, Any]]
+NUM_MEMORISED = 12
+NUM_COLLAPSED = 48
+COLLAPSES = {
+    "is_black": "black",
+    "is_flat": "flat",
+    "is_non_finite": "not finite",
+    "is_duplicate": "a duplicate",
+}
+
+
+class Correlations(NamedTuple):
+    """A square of rank correlations; the rows and columns are those of `metrics`."""
+
+    set: str
+    num_prompts: int
+    metrics: list[str]
+    rows: list[list[float | None]]
+
+
+class Disagreement(NamedTuple):
+    """The pictures on which two metrics disagree the most."""
+
+    metrics: tuple[str, str]
+    pictures: Rows
+
+
+class Collapse(NamedTuple):
+    """Fine-tuned pictures that are no pictures: the first of them, and how many there are."""
+
+    pictures: Rows
+    num_pictures: int
+
+
+def list_metrics(by_metric: pd.DataFrame) -> dict[str, Rows]:
+    """Rows of plots/by_metric.csv by set, with decimals to show and what the change reads as."""
+    rows = by_metric.assign(
+        digits=[
+            choose_digits(row.baseline, row.finetuned, row.difference)
+            for row in by_metric.itertuples()
+        ],
+        reads_as=[_read_change(row) for row in by_metric.to_dict("records")],
+    )
+    return {str(name): group.to_dict("records") for name, group in rows.groupby("set", sort=False)}
+
+
+def list_forgetting(forgetting: pd.DataFrame) -> Rows:
+    """Rows of plots/forgetting.csv, with decimals to show."""
+    return [
+        row | {"digits": choose_digits(row["gain_in_domain"], row["change_out_of_domain"])}
+        for row in forgetting.to_dict("records")
+    ]
+
+
+def square_correlations(correlations: pd.DataFrame, by_metric: pd.DataFrame) -> list[Correlations]:
+    """Rows of plots/metric_correlations.csv as a square for each set; None where there is none.
+
+    A metric of which lower is better is turned, so that above zero two metrics agree.
+    """
+    lower = by_metric[by_metric["better"] == "lower"]
+    turned = set(zip(lower["set"], lower["metric"], strict=True))
+    squares = []
+    for name, group in correlations.groupby("set", sort=False):
+        metrics = list(dict.fromkeys([*group["metric_a"], *group["metric_b"]]))
+        values = {
+            frozenset((r.metric_a, r.metric_b)): r.spearman
+            * (-1 if ((name, r.metric_a) in turned) != ((name, r.metric_b) in turned) else 1)
+            for r in group.itertuples()
+        }
+        rows = [[_find(values, a, b) for b in metrics] for a in metrics]
+        squares.append(Correlations(str(name), int(group["num_prompts"].max()), metrics, rows))
+    return squares
+
+
+def group_disagreements(
+    disagreements: pd.DataFrame, directions: Mapping[str, str]
+) -> list[Disagreement]:
+    """Rows of plots/disagreements.csv by pair of metrics, each with what both metrics say."""
+    groups = []
+    for (a, b), group in disagreements.groupby(["metric_a", "metric_b"], sort=False):
+        columns = [
+            (metric, column, choose_digits(*group[column]))
+            for metric, column in ((a, "difference_a"), (b, "difference_b"))
+        ]
+        pictures = [
+            row
+            | {
+                "said": [
+                    (metric, row[column], digits, _judge(row[column], directions.get(metric)))
+                    for metric, column, digits in columns
+                ]
+            }
+            for row in group.to_dict("records")
+        ]
+        groups.append(Disagreement((a, b), pictures))
+    return groups
+
+
+def list_collapsed(finetuned: pd.DataFrame) -> Collapse:
+    """Black, flat, non-finite and duplicated pictures, with the reasons; rows of scores."""
+    flags = finetuned.assign(is_non_finite=~finetuned["is_finite"])[list(COLLAPSES)]
+    bad = finetuned[flags.any(axis=1)]
+    reasons = [
+        ", ".join(word for flag, word in COLLAPSES.items() if row[flag])
+        for row in flags.loc[bad.index].to_dict("records")
+    ]
+    return Collapse(bad.assign(reason=reasons).head(NUM_COLLAPSED).to_dict("records"), len(bad))
+
+
+def list_memorised(baseline: pd.DataFrame, finetuned: pd.DataFrame, captions: pd.Series) -> Rows:
+    """The pictures nearest to a training picture, nearest first, with its caption.
+
+    Args:
+        baseline: Rows of scores; `baseline_cosine` is what they say of the same noise.
+        finetuned: Likewise.
+        captions: Of the training pictures, by row.
+    """
+    nearest = finetuned.sort_values("nearest_training_cosine", ascending=False, kind="stable")
+    nearest = nearest.head(NUM_MEMORISED)
+    said = captions.loc[nearest["nearest_training_row"]].tolist()
+    before = baseline.set_index("file_name")["nearest_training_cosine"]
+    return nearest.assign(
+        training_caption=said, baseline_cosine=before.loc[nearest["file_name"]].to_numpy()
+    ).to_dict("records")
+
+
+def _read_change(row: Mapping[str, Any]) -> str:
+    if not (row["ci_low"] > 0 or row["ci_high"] < 0):
+        return ""
+    return _judge(row["difference"], row["better"])
+
+
+def _judge(difference: float, better: str | None) -> str:
+    assert better is None or better in DIRECTIONS, better
+    rose = difference > 0
+    if better not in ("higher", "lower"):
+        return "higher" if rose else "lower"
+    return "better" if rose == (better == "higher") else "worse"
+
+
+def _find(values: Mapping[frozenset[str], float], a: str, b: str) -> float | None:
+    value = values.get(frozenset((a, b)))
+    return None if a == b or value is None or pd.isna(value) else float(value)

@@ -1,0 +1,167 @@
+"""The report: one self-contained HTML page that opens offline, dark or light, on phone or paper.
+
+Every text is escaped; a content security policy lets the page load nothing from anywhere, and run
+no script but the two that are hashed in it.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jinja2
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from stages.config import notation
+from stages.reporting import words
+from stages.reporting.blocks import Block
+from stages.reporting.evidence import Collapse, Correlations, Disagreement, Rows
+from stages.reporting.style import BASELINE, FINETUNED
+from stages.reporting.thing import Shown
+
+SHORT_PROMPT = 80
+"""Characters of a prompt where it only says which picture is meant."""
+
+
+class About(NamedTuple):
+    """What ran, and the verdict in words."""
+
+    base: str
+    model: str
+    scorer: str
+    headline: str
+    sentence: str
+    warning: str
+    confidence_level: float
+    settings: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page says; rows are those of the tables that `compare` writes.
+
+    Pictures are named "baseline/FILE", "finetuned/FILE" and "train/ROW", and those of a thing
+    that was taught "thing/NUMBER" and "thing/VARIANT/FILE": keys of `pictures`.
+    """
+
+    about: About
+    sets: Rows
+    classes: Rows
+    prompts: Rows
+    marketing: Rows
+    forgetting: Rows
+    metrics: Mapping[str, Rows]
+    provenance: Mapping[str, Mapping[str, Any]]
+    correlations: Sequence[Correlations]
+    disagreements: Sequence[Disagreement]
+    collapse: Collapse
+    memorised: Rows
+    class_blocks: Sequence[Block]
+    marketing_blocks: Sequence[Block]
+    pictures_of: Mapping[str, Rows]
+    training_pairs: Rows
+    details: Mapping[str, Any]
+    pictures: Mapping[str, str]
+    charts: Mapping[str, go.Figure]
+    counts: Mapping[str, Mapping[str, Any]]
+    finetune: Mapping[str, Any]
+    thing: Shown | None
+
+
+def render_page(page: Page) -> str:
+    """The whole page as HTML, plotly inside."""
+    environment = _build_environment()
+    scripts = {
+        "plotly": get_plotlyjs(),
+        "script": environment.get_template("script.js.j2").render(),
+    }
+    data = {
+        "charts": _write_charts(page.charts),
+        "details": _write_json(page.details),
+        "pictures": _write_json(page.pictures),
+    }
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        policy=_write_policy(scripts.values()),
+        **{name: Markup(text) for name, text in (scripts | data).items()},
+        baseline_colour=BASELINE,
+        finetuned_colour=FINETUNED,
+    )
+
+
+def shorten(text: str) -> str:
+    """A prompt, cut where it is only a name."""
+    return text if len(text) <= SHORT_PROMPT else f"{text[: SHORT_PROMPT - 1]}…"
+
+
+def format_value(value: object) -> str:
+    """A setting or measurement, as short as it reads well."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")  # a narrow space, as in 391 968
+    if isinstance(value, list | tuple):
+        separator = "; " if any(isinstance(item, Mapping) for item in value) else ", "
+        return separator.join(format_value(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {format_value(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _build_environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("stages.reporting", package_path=""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": notation.format_number,
+        "signed": notation.format_signed,
+        "p_value": notation.format_p_value,
+        "effect": words.word_effect_size,
+        "sensitivity": words.word_sensitivity,
+        "join_units": words.join_units,
+        "value": format_value,
+        "shorten": shorten,
+    }
+    environment.globals |= {
+        "interval": notation.format_interval,
+        "directions": words.DIRECTIONS,
+        "trained": words.TRAINED,
+        "paper": words.PAPER,
+        "papers_base": words.PAPERS_BASE,
+    }
+    return environment
+
+
+def _write_policy(scripts: Iterable[str]) -> str:
+    """Nothing is loaded, and no script runs but these, known by their hashes."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
+    allowed = " ".join(f"'sha256-{value.decode('ascii')}'" for value in hashes)
+    return (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _write_charts(charts: Mapping[str, go.Figure]) -> str:
+    figures = ",\n".join(f'"{name}": {figure.to_json()}' for name, figure in charts.items())
+    return _close_safely(f"{{{figures}}}")
+
+
+def _write_json(values: Mapping[str, Any]) -> str:
+    return _close_safely(json.dumps(values, ensure_ascii=False, allow_nan=False))
+
+
+def _close_safely(text: str) -> str:
+    r"""JSON in which no `<` could close its script: `\u003c` is the same string."""
+    return text.replace("<", "\\u003c")

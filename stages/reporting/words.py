@@ -1,0 +1,60 @@
+"""Plain words beside the numbers: how large, how small it could have been, and what is missing."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stages.config.notation import MISSING, format_number, format_signed
+
+EFFECT_SIZES = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (math.inf, "large"))
+"""Upper bounds of |d| and their usual names: Cohen, Statistical Power Analysis, 1988, ch. 2."""
+TRAINED = {
+    "attn2": "the cross-attention",
+    "attn2_kv": "keys and values of the cross-attention",
+    "full": "the whole U-Net",
+    "lora": "low-rank adapters (LoRA)",
+    "textual_inversion": "a new word (textual inversion)",
+    "dreambooth": "the whole U-Net on one thing (DreamBooth)",
+}
+"""What each `finetune.method` trains."""
+DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "neither"}
+
+PAPERS_BASE = "sd15"
+PAPER = {"num_pictures": 50, "baseline": 0.2452, "finetuned": 0.2443}
+"""The paper's Table 1: CLIP cosines before and after, means over single pictures, no interval."""
+
+
+def word_effect_size(effect_size: float) -> str:
+    """`-0.29, small`; an en dash where there is no spread to measure it in."""
+    if effect_size is None or math.isnan(effect_size):
+        return MISSING
+    size = next(name for bound, name in EFFECT_SIZES if abs(effect_size) < bound)
+    return f"{format_signed(effect_size, 2)}, {size}"
+
+
+def word_sensitivity(row: Mapping[str, Any]) -> str:
+    """What so many prompts could have shown; `row` is one of `compare_sets`."""
+    smallest = row["smallest_detectable_difference"]
+    if smallest is None or math.isnan(smallest) or smallest <= 0:
+        return ""
+    return (
+        f"{row['num_prompts']} prompts with {row['num_images']} pictures would show a true "
+        f"difference of {format_number(smallest)} four times out of five; a smaller one may stay "
+        "unseen."
+    )
+
+
+def choose_digits(*values: float) -> int:
+    """Decimals for a row of numbers: three significant digits of the largest, and four below 1."""
+    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0)
+    if largest == 0:
+        return 4
+    significant = 2 - math.floor(math.log10(largest))
+    return min(7, max(4 if largest < 1 else 1, significant))
+
+
+def join_units(text: str) -> str:
+    """Keep `95 %` and `p < 0.001` on one line each."""
+    text = re.sub(r"(?<=\d) %", "\u202f%", text)
+    return re.sub(r"\bp ([=<]) (?=\d)", "p\u00a0\\1\u00a0", text)

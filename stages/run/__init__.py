@@ -1,0 +1,1 @@
+"""How a stage runs: start and end, processes, Ctrl-C, unfinished work. It changes no number."""

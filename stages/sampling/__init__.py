@@ -1,0 +1,1 @@
+"""Pictures from prompts: noise, guidance, the denoising loop, batches that survive a kill."""

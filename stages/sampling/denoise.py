@@ -1,0 +1,70 @@
+"""The sampling loop: unit-normal latents to clean ones, with diffusers' schedulers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    SchedulerMixin,
+    UNet2DConditionModel,
+)
+from torch import Tensor
+
+from stages.config.params import DreamboothParams, SampleParams
+from stages.sampling.guidance import apply_guidance
+
+SCHEDULERS = {
+    "ddim": DDIMScheduler,  # Song et al. 2020, eta 0
+    "ddpm": DDPMScheduler,  # Ho et al. 2020
+    "dpm_solver_pp": DPMSolverMultistepScheduler,  # Lu et al. 2022, second order
+    "euler": EulerDiscreteScheduler,  # Karras et al. 2022, algorithm 2 without churn
+}
+
+
+def build_scheduler(config: dict[str, Any], name: str) -> SchedulerMixin:
+    """The scheduler `name` over the base's own noise schedule."""
+    return SCHEDULERS[name].from_config(config)
+
+
+@torch.inference_mode()
+def denoise(
+    unet: UNet2DConditionModel,
+    noise_scheduler: SchedulerMixin,
+    latents: Tensor,
+    embeds: tuple[Tensor, Tensor],
+    params: SampleParams | DreamboothParams,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Denoise latents under classifier-free guidance.
+
+    Args:
+        unet: On the device to compute on, in the precision to compute in.
+        noise_scheduler: Its timesteps are set here.
+        latents: (B, 4, h, w), unit normal.
+        embeds: `negative_prompt_embeds` and `prompt_embeds`, (B, L, D) each.
+        params: Guidance scale and number of steps.
+        generators: One a picture, for schedulers that draw noise at each step.
+
+    Returns:
+        Scaled latents (B, 4, h, w), float32 whatever the precision of the U-Net.
+    """
+    is_guided = params.guidance_scale > 1
+    context = torch.cat(embeds) if is_guided else embeds[1]
+    context = context.to(unet.device, unet.dtype)
+    noise_scheduler.set_timesteps(params.num_inference_steps, device=unet.device)
+    latents = latents.to(unet.device) * noise_scheduler.init_noise_sigma
+    for timestep in noise_scheduler.timesteps:
+        model_input = torch.cat([latents, latents]) if is_guided else latents
+        model_input = noise_scheduler.scale_model_input(model_input, timestep).to(unet.dtype)
+        model_pred = unet(model_input, timestep, encoder_hidden_states=context).sample.float()
+        if is_guided:
+            uncond, text = model_pred.chunk(2)
+            model_pred = apply_guidance(uncond, text, params.guidance_scale)
+        latents = noise_scheduler.step(
+            model_pred, timestep, latents, generator=list(generators)
+        ).prev_sample
+    return latents

@@ -1,0 +1,114 @@
+"""Pictures from prompts, a batch at a time: noise, denoising and decoding together."""
+
+import copy
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from torch import Tensor, nn
+
+from stages.base.components import DTYPES
+from stages.base.latents import decode_latents, to_uint8
+from stages.config.mistakes import UserError
+from stages.config.params import SampleParams
+from stages.sampling.context import project_context_once
+from stages.sampling.denoise import denoise
+from stages.sampling.noise import build_generators, draw_initial_latents
+
+
+class Pictures(NamedTuple):
+    """Uint8 pictures (B, H, W, 3); whether each came from finite numbers only, (B,) bool."""
+
+    images: np.ndarray
+    is_finite: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """All that a batch of pictures needs.
+
+    Attributes:
+        unet: In eval mode, on the device to compute on.
+        vae: Float32, in eval mode.
+        noise_scheduler: Built from the base's config.
+        prompt_embeds: (L, D) of each prompt, and of "", the unconditional one.
+        params: Steps and guidance.
+        resolution_px: Side of the pictures.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    noise_scheduler: SchedulerMixin
+    prompt_embeds: dict[str, Tensor]
+    params: SampleParams
+    resolution_px: int
+
+
+def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> Pictures:
+    """A picture for each prompt, (B,), from the noise of its seed, (B,)."""
+    generators = build_generators(seeds)
+    latents = draw_initial_latents(generators, measure_latents(sampler.vae, sampler.resolution_px))
+    text = torch.stack([sampler.prompt_embeds[prompt] for prompt in prompts])  # (B, L, D)
+    uncond = sampler.prompt_embeds[""].expand_as(text)
+    noise_scheduler = copy.deepcopy(sampler.noise_scheduler)  # it counts its steps
+    latents = denoise(
+        sampler.unet, noise_scheduler, latents, (uncond, text), sampler.params, generators
+    )
+    images = decode_latents(sampler.vae, latents)
+    is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
+    return Pictures(to_uint8(images), is_finite.cpu().numpy())
+
+
+def build_workers(sampler: Sampler) -> ThreadPoolExecutor:
+    """What samples batches: on a CPU a worker a core, each computing with one thread; else one.
+
+    Cores that share a batch wait for each other at every operation; with a batch each they don't.
+    """
+    if sampler.unet.device.type != "cpu":
+        return ThreadPoolExecutor(1)
+    num_cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    if num_cores > 1:
+        make_kernels(sampler)
+    return ThreadPoolExecutor(num_cores)
+
+
+def make_kernels(sampler: Sampler) -> None:
+    """Compute one step of a batch, in this thread alone, for the kernels that it leaves behind.
+
+    oneDNN makes a kernel when it is first asked for, and shares it. In one of hundreds of runs the
+    first batch was wrong, with two workers that asked at the same moment.
+    """
+    prompts = [""] * sampler.params.batch_size
+    params = sampler.params.model_copy(update={"num_inference_steps": 1})
+    sample_pictures(replace(sampler, params=params), prompts, range(len(prompts)))
+
+
+def measure_latents(vae: AutoencoderKL, resolution_px: int) -> tuple[int, int, int]:
+    """Channels, height and width of the latents of square pictures.
+
+    Raises:
+        UserError: The VAE can't halve the pictures as often as it would.
+    """
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if resolution_px % factor:
+        raise UserError(
+            f"resolution_px is {resolution_px}; the base's VAE needs a multiple of {factor}"
+        )
+    side = resolution_px // factor
+    return vae.config.latent_channels, side, side
+
+
+def cast_unet(
+    unet: UNet2DConditionModel, precision: str, device: torch.device
+) -> UNet2DConditionModel:
+    """The U-Net in the precision to sample in, on the device, ready to be called many times."""
+    # The base class's `to`: diffusers' own warns of modules to keep in float32, and names none.
+    nn.Module.to(unet, device=device, dtype=DTYPES[precision])
+    nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
+    project_context_once(unet)
+    return unet

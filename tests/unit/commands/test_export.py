@@ -1,0 +1,97 @@
+"""What `make export` writes, loaded with plain diffusers, draws what the stage `sample` drew."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from stages import finetune, sample
+from stages.commands import export
+from stages.config import paths
+from stages.config.mistakes import UserError
+from stages.files.tables import read_json, read_samples
+from tests.unit.stable_diffusion_project import build_encoded_project, edit_params, enter_copy
+
+MODEL = "models/tiny"
+LORA = {"rank": 2, "alpha": 5, "targets": ["to_k", "to_out.0"], "use_dora": False}
+
+
+@pytest.fixture(scope="module")
+def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded") / "project"
+    build_encoded_project(folder)
+    return folder
+
+
+@pytest.fixture
+def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_copy(encoded_project, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("method", ["attn2", "full"])
+def test_the_exported_pipeline_draws_the_same_picture(project: Path, method: str) -> None:
+    train_and_export(project, method=method)
+    assert_draws_the_sample(StableDiffusionPipeline.from_pretrained(paths.EXPORTED / "pipeline"))
+    assert not (paths.EXPORTED / "lora.safetensors").exists()
+    assert read_json(paths.EXPORTED / "finetune.json", "export")["method"] == method
+
+
+def test_pipeline_and_both_adapter_files_draw_the_same_picture(project: Path) -> None:
+    train_and_export(project, method="lora", lora=LORA)
+    assert_draws_the_sample(StableDiffusionPipeline.from_pretrained(paths.EXPORTED / "pipeline"))
+    for file in (paths.FINETUNED, paths.EXPORTED / "lora.safetensors"):
+        pipeline = StableDiffusionPipeline.from_pretrained(MODEL)
+        pipeline.load_lora_weights(file)
+        assert_draws_the_sample(pipeline)
+
+
+def test_dora_is_exported_as_a_pipeline_alone(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_and_export(project, method="lora", lora=LORA | {"use_dora": True})
+    assert_draws_the_sample(StableDiffusionPipeline.from_pretrained(paths.EXPORTED / "pipeline"))
+    assert not (paths.EXPORTED / "lora.safetensors").exists()
+    assert "no reliable place for DoRA" in caplog.text
+
+
+def test_the_adapter_has_kohyas_names(project: Path) -> None:
+    train_and_export(project, method="lora", lora=LORA)
+    module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_out_0"
+    weights = load_file(paths.EXPORTED / "lora.safetensors")
+    assert weights[f"{module}.lora_down.weight"].shape == (2, 8)
+    assert weights[f"{module}.lora_up.weight"].shape == (8, 2)
+    assert weights[f"{module}.alpha"].item() == 5
+
+
+def test_before_training_the_stage_to_run_is_named(project: Path) -> None:
+    with pytest.raises(UserError, match="dvc repro finetune"):
+        export.main()
+
+
+def train_and_export(project: Path, **changes: object) -> None:
+    edit_params(project, "finetune", learning_rate=5e-2, **changes)
+    finetune.main()
+    sample.main("finetuned")
+    export.main()
+
+
+def assert_draws_the_sample(pipeline: StableDiffusionPipeline) -> None:
+    """The first picture in data/samples/finetuned, but not in that of the base, to one level."""
+    row = read_samples(paths.SAMPLES / "finetuned").iloc[0]
+    sampled = np.asarray(Image.open(paths.SAMPLES / "finetuned" / row["file_name"]), dtype=int)
+    assert np.abs(draw(pipeline, row) - sampled).max() <= 1  # float32 rounding
+    base = StableDiffusionPipeline.from_pretrained(MODEL)
+    assert np.abs(draw(base, row) - sampled).max() > 10
+
+
+def draw(pipeline: StableDiffusionPipeline, row: dict) -> np.ndarray:
+    """Levels (H, W, 3) as int."""
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(int(row["seed"]))
+    latents = torch.randn(1, 4, 16, 16, generator=generator)
+    image = pipeline(row["prompt"], latents=latents, num_inference_steps=2, guidance_scale=7.5)
+    return np.asarray(image.images[0], dtype=int)

@@ -1,0 +1,108 @@
+"""One micro Stable Diffusion for all tests of the folder; models are loaded anew for each test."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from stages.config.params import BaseParams, FinetuneParams, Method, SampleParams
+from stages.training.batches import EncodedPairs
+from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base
+
+FINETUNE = {
+    "method": "attn2",
+    "learning_rate": 1e-2,
+    "lora": {
+        "rank": 2,
+        "alpha": 3,
+        "targets": ["to_q", "to_k", "to_v", "to_out.0"],
+        "use_dora": False,
+    },
+    "textual_inversion": {"num_vectors": 1},
+    "dreambooth": {
+        "prior_loss_weight": 1.0,
+        "num_prior_pictures": 5,
+        "num_inference_steps": 2,
+        "guidance_scale": 7.5,
+    },
+    "lr_scheduler": "cosine",
+    "lr_warmup_steps": 0,
+    "max_train_steps": 6,
+    "train_batch_size": 4,
+    "gradient_accumulation_steps": 1,
+    "gradient_checkpointing": False,
+    "optimizer": "adamw",
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_weight_decay": 0.01,
+    "adam_epsilon": 1e-8,
+    "max_grad_norm": 1.0,
+    "snr_gamma": None,
+    "noise_offset": 0.0,
+    "caption_dropout_rate": 0.0,
+    "ema_decay": None,
+    "validation_steps": 3,
+    "checkpoint_steps": 3,
+    "seed": 0,
+}
+SAMPLE = {
+    "scheduler": "ddim",
+    "num_inference_steps": 4,
+    "guidance_scale": 7.5,
+    "images_per_class_prompt": 1,
+    "images_per_marketing_prompt": 2,
+    "batch_size": 4,
+    "shard_above": 100,
+    "pictures_per_shard": 10,
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "micro"
+    build_base(folder)
+    return folder
+
+
+@pytest.fixture
+def base(base_folder: Path) -> BaseParams:
+    return build_base_params(base_folder)
+
+
+@pytest.fixture
+def pairs() -> EncodedPairs:
+    generator = torch.Generator().manual_seed(0)
+    return EncodedPairs(
+        mean=torch.randn(10, 4, 8, 8, generator=generator),
+        std=torch.rand(10, 4, 8, 8, generator=generator),
+        scaling_factor=0.5,
+        prompt_embeds=torch.randn(3, MAX_TOKENS, TEXT_WIDTH, generator=generator),
+        caption_index=torch.arange(10) % 3,
+    )
+
+
+def build_base_params(folder: Path, **changes: object) -> BaseParams:
+    data = {"source": "drawn", "root": None}
+    data |= {"image_column": None, "label_column": None, "caption_column": None}
+    values = {
+        "model": str(folder),
+        "revision": None,
+        "weights_variant": None,
+        "scorer": "local-dir:none",
+        "scorer_pretrained": None,
+        "resolution_px": IMAGE_SIZE_PX,
+        "precision": "fp32",
+        "learning_rates": dict.fromkeys(get_args(Method), 1e-2),
+        "data": data,
+    }
+    return BaseParams.model_validate(values | changes)
+
+
+def build_finetune_params(**changes: object) -> FinetuneParams:
+    return FinetuneParams.model_validate(FINETUNE | changes)
+
+
+def build_sample_params(**changes: object) -> SampleParams:
+    return SampleParams.model_validate(SAMPLE | changes)

@@ -1,0 +1,55 @@
+import pandas as pd
+import pytest
+
+from stages.reporting.figures import (
+    draw_change,
+    draw_loss,
+    draw_prompt_changes,
+    draw_validation_loss,
+)
+from stages.reporting.style import BASELINE, FINETUNED
+
+ROWS = pd.DataFrame(
+    {
+        "class": ["cat", "dog"],
+        "set": ["class", "marketing"],
+        "prompt": ["a cat", "a dog"],
+        "baseline": [0.5, 0.6],
+        "finetuned": [0.55, 0.58],
+        "difference": [0.05, -0.02],
+        "ci_low": [0.03, -0.04],
+        "ci_high": [0.06, 0.01],
+    }
+)
+
+
+def test_variants_keep_their_colours_and_the_first_class_stands_on_top():
+    _, baseline, finetuned = draw_change(ROWS, "class", 0.95).data
+    assert (baseline.marker.color, finetuned.marker.color) == (BASELINE, FINETUNED)
+    assert list(baseline.y) == ["dog", "cat"]
+    assert list(baseline.x) == [0.6, 0.5]
+
+
+def test_interval_of_the_change_is_drawn_from_the_baseline_on():
+    finetuned = draw_change(ROWS, "class", 0.95).data[2]
+    low = [x - down for x, down in zip(finetuned.x, finetuned.error_x.arrayminus, strict=True)]
+    high = [x + up for x, up in zip(finetuned.x, finetuned.error_x.array, strict=True)]
+    assert low == pytest.approx([0.6 - 0.04, 0.5 + 0.03])
+    assert high == pytest.approx([0.6 + 0.01, 0.5 + 0.06])
+
+
+def test_every_prompt_is_a_dot_in_the_row_of_its_class():
+    in_domain, marketing = draw_prompt_changes(ROWS).data
+    assert (list(in_domain.x), list(in_domain.y)) == ([0.05], ["cat"])
+    assert (list(marketing.x), list(marketing.y)) == ([-0.02], ["dog"])
+
+
+def test_running_mean_of_a_constant_loss_is_that_loss():
+    raw, smooth = draw_loss(pd.DataFrame({"step": range(1, 61), "loss": 0.25})).data
+    assert list(smooth.y) == pytest.approx(list(raw.y))
+
+
+def test_a_run_of_no_steps_still_has_charts():
+    assert list(draw_loss(pd.DataFrame({"step": [], "loss": []})).data[0].x) == []
+    figure = draw_validation_loss(pd.DataFrame({"step": [0], "validation_loss": [0.3]}))
+    assert list(figure.data[0].y) == [0.3]

@@ -1,0 +1,48 @@
+from PIL import Image
+
+from stages.reporting.blocks import Block, Pair
+from stages.reporting.grids import (
+    BAR_PX,
+    CELL_PX,
+    GAP_PX,
+    LABEL_PX,
+    MARGIN_PX,
+    Colours,
+    draw_grid,
+    fit_cell,
+)
+
+COLOURS = Colours("#112233", "#aa5500")
+
+
+def make_block(num_pairs: int) -> Block:
+    baseline, finetuned = (Image.new("RGB", (64, 64), name) for name in ("blue", "red"))
+    return Block("cat", [Pair("cat_0.png", baseline, finetuned, "a cat", 0.1)] * num_pairs)
+
+
+def test_baseline_stands_above_finetuned_behind_bars_of_their_colours():
+    grid = draw_grid([make_block(2)], 1, COLOURS)
+    top = MARGIN_PX + 2 * LABEL_PX
+    middle = top + CELL_PX // 2
+    below = middle + CELL_PX + GAP_PX
+    left = MARGIN_PX + BAR_PX + GAP_PX
+    for x in (left, left + CELL_PX + GAP_PX):
+        assert grid.getpixel((x, middle)) == (0, 0, 255)
+        assert grid.getpixel((x, below)) == (255, 0, 0)
+    assert grid.getpixel((MARGIN_PX, middle)) == (0x11, 0x22, 0x33)
+    assert grid.getpixel((MARGIN_PX, below)) == (0xAA, 0x55, 0x00)
+
+
+def test_blocks_fill_rows_before_columns():
+    one, two, three = (draw_grid([make_block(2)] * n, 2, COLOURS).size for n in (1, 2, 3))
+    assert one == two
+    assert three[0] == two[0]
+    assert three[1] > two[1]
+
+
+def test_small_pictures_are_enlarged_by_whole_pixels():
+    image = Image.effect_noise((64, 64), 80).convert("RGB")
+    cell = fit_cell(image)
+    assert cell.size == (CELL_PX, CELL_PX)
+    assert cell.resize((64, 64), Image.Resampling.NEAREST).tobytes() == image.tobytes()
+    assert fit_cell(Image.new("RGB", (512, 512))).size == (CELL_PX, CELL_PX)

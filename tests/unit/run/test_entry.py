@@ -1,0 +1,101 @@
+import errno
+import logging
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from stages.config.mistakes import UserError
+from stages.run.entry import run_stage
+
+
+@pytest.fixture(autouse=True)
+def _levels(caplog):
+    caplog.set_level(logging.INFO, logger="stages.run.entry")
+
+
+def fail(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("kind", [UserError, FloatingPointError])
+def test_a_users_mistake_is_an_error_line_and_exit_code_1(kind, caplog):
+    with pytest.raises(SystemExit) as caught:
+        run_stage(fail(kind("first\nsecond")))
+    assert caught.value.code == 1
+    assert caplog.messages == ["error: first", "error: second"]
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "data/x"),
+            "error: data/x: No space left on device; free some space, then `dvc repro` goes on",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "data/x"),
+            "error: data/x: Permission denied; allow writing there, then `dvc repro` goes on",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_a_remedy(error, line, caplog):
+    with pytest.raises(SystemExit):
+        run_stage(fail(error))
+    assert caplog.messages == [line]
+
+
+def test_an_interrupt_exits_with_130(caplog):
+    with pytest.raises(SystemExit) as caught:
+        run_stage(fail(KeyboardInterrupt()))
+    assert caught.value.code == 130
+    assert caplog.messages[-1].endswith("interrupted")
+
+
+@pytest.mark.parametrize("kind", [KeyError, ValueError, RuntimeError, FileNotFoundError])
+def test_a_bug_keeps_its_traceback_and_asks_for_a_report(kind, caplog):
+    with pytest.raises(kind):
+        run_stage(fail(kind("x")))
+    assert "bug" in caplog.text
+    assert "report" in caplog.text
+
+
+def test_arguments_reach_main_and_the_seconds_are_logged(caplog):
+    seen = []
+    run_stage(seen.append, "baseline")
+    assert seen == ["baseline"]
+    assert caplog.messages[-1].endswith(" s")
+    assert "baseline: " in caplog.messages[-1]
+
+
+def test_garbage_is_not_looked_for_during_imports_but_in_main():
+    code = """
+        import sys; sys.argv[0] = "-m"  # as `python -m` has it
+        import gc
+        import stages
+        assert not gc.isenabled()
+        from stages.config.mistakes import UserError
+from stages.run.entry import run_stage
+        run_stage(lambda: print(gc.isenabled()))
+    """
+    assert run_python(code) == "True"
+
+
+def test_no_compiler_is_imported_for_a_package_that_no_stage_needs():
+    code = """
+        import sys; sys.argv[0] = "-m"
+        import stages
+        import bitsandbytes
+        print("functorch.compile" in sys.modules)
+    """
+    assert run_python(code) == "False"
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,107 @@
+import os
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stages.config.mistakes import UserError
+from stages.config.params import LaunchParams
+from stages.run.launch import build_arguments, main, run_processes, word_failure
+from stages.run.processes import SHARDED
+
+PLACE = {"MACHINE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+
+
+def build_launch(**changes: object) -> LaunchParams:
+    values = {"num_processes": 2, "num_machines": 1, "config_file": None}
+    return LaunchParams(**(values | changes))
+
+
+def test_one_process_runs_the_stage_here_with_its_arguments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    monkeypatch.setattr("stages.run.launch.read_launch", lambda: build_launch(num_processes=1))
+    monkeypatch.setattr("runpy.run_module", lambda *args, **kwargs: seen.append((args, kwargs)))
+    monkeypatch.setattr("sys.argv", ["-m"])
+    assert main("sample", "baseline") == 0
+    assert sys.argv == ["sample", "baseline"]
+    assert seen == [(("stages.sample",), {"run_name": "__main__", "alter_sys": True})]
+
+
+def test_a_process_that_was_launched_launches_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("runpy.run_module", lambda *args, **_: seen.append(args))
+    monkeypatch.setattr("stages.run.launch.run_processes", None)
+    monkeypatch.setattr("stages.run.launch.read_launch", build_launch)
+    monkeypatch.setattr("sys.argv", ["-m"])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    main("finetune")
+    assert seen == [("stages.finetune",)]
+
+
+def test_two_processes_on_one_machine_meet_at_a_free_port() -> None:
+    text = " ".join(build_arguments(build_launch(), {}))
+    assert "--num_processes 2 --num_machines 1" in text
+    assert text.endswith("--main_process_port 0 --multi_gpu")
+
+
+def test_each_of_several_machines_takes_its_place_from_the_environment() -> None:
+    text = " ".join(build_arguments(build_launch(num_machines=2), PLACE))
+    assert "--machine_rank 1 --main_process_ip 10.0.0.1 --main_process_port 29500" in text
+
+
+@pytest.mark.parametrize("name", PLACE)
+def test_a_machine_without_its_place_is_told_what_is_missing(name: str) -> None:
+    place = {key: value for key, value in PLACE.items() if key != name}
+    with pytest.raises(UserError, match=f"the environment variable {name} is not set"):
+        build_arguments(build_launch(num_machines=2), place)
+
+
+def test_a_config_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"launch\.config_file: no file nowhere\.yaml"):
+        build_arguments(build_launch(config_file="nowhere.yaml"), {})
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
+def test_other_trainers_are_refused_in_one_line(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    config = write_config(tmp_path, kind)
+    launch = build_launch(config_file=str(config))
+    monkeypatch.setattr("stages.run.launch.read_launch", lambda: launch)
+    assert main("finetune") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {config}: found distributed_type {kind}, ")
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("FSDP", True), ("MULTI_GPU", False)])
+def test_processes_are_told_to_keep_weights_in_shards(
+    kind: str, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, seen = build_launch(config_file=str(write_config(tmp_path, kind))), []
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(
+        "accelerate.commands.launch.launch_command", lambda _: seen.append(SHARDED in os.environ)
+    )
+    assert run_processes(build_arguments(launch, {}), "finetune") == 0
+    assert seen == [is_told]
+
+
+def write_config(folder: Path, kind: str) -> Path:
+    config = folder / "config.yaml"
+    config.write_text(f"compute_environment: LOCAL_MACHINE\ndistributed_type: {kind}\n")
+    return config
+
+
+def test_a_process_that_failed_by_itself_has_spoken(capsys: pytest.CaptureFixture) -> None:
+    assert word_failure(1, SimpleNamespace(exitcode=3)) == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_a_process_that_a_signal_ended_is_named(capsys: pytest.CaptureFixture) -> None:
+    assert word_failure(1, SimpleNamespace(exitcode=-signal.SIGSEGV)) == 1
+    assert capsys.readouterr().err == "error: process 1 was ended by SIGSEGV\n"

@@ -1,0 +1,94 @@
+import threading
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from stages.base.components import (
+    load_scheduler_config,
+    load_text_encoder,
+    load_unet,
+    load_vae,
+)
+from stages.base.prompts import encode_prompts
+from stages.config.mistakes import UserError
+from stages.config.params import BaseParams
+from stages.sampling.denoise import build_scheduler
+from stages.sampling.noise import build_generators, draw_initial_latents
+from stages.sampling.sampler import (
+    Sampler,
+    build_workers,
+    cast_unet,
+    measure_latents,
+    sample_pictures,
+)
+from tests.tiny import IMAGE_SIZE_PX, build_vae
+from tests.unit.conftest import build_sample_params
+
+CPU = torch.device("cpu")
+PROMPTS = ["a photo of a cat", "a blue coffee mug on a wooden table", "a dog"]
+SEEDS = [5, 6, 7]
+SHAPE = (4, IMAGE_SIZE_PX // 2, IMAGE_SIZE_PX // 2)
+
+
+def test_pictures_are_the_pipelines(base: BaseParams) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(base.model, use_safetensors=True)
+    expected = pipeline(
+        PROMPTS,
+        latents=draw_initial_latents(build_generators(SEEDS), SHAPE),
+        num_inference_steps=4,
+        guidance_scale=7.5,
+        output_type="np",
+    ).images
+    found = sample_pictures(build_sampler(base), PROMPTS, SEEDS)
+    difference = abs(found.images / 255.0 - expected).max()
+    assert difference <= 0.5 / 255 + 1e-4  # rounding to 8 bits, and of float32
+    assert found.is_finite.all()
+
+
+def test_nan_weights_are_flagged_and_black(base: BaseParams) -> None:
+    sampler = build_sampler(base)
+    with torch.no_grad():
+        sampler.unet.conv_out.bias.fill_(float("nan"))
+    pictures = sample_pictures(sampler, PROMPTS, SEEDS)
+    assert pictures.is_finite.tolist() == [False] * 3
+    assert (pictures.images == 0).all()
+
+
+def test_kernels_are_made_by_one_thread_before_workers_share_them(
+    base: BaseParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, calls = build_sampler(base), []
+    for model in (sampler.unet.conv_out, sampler.vae.decoder):
+        model.register_forward_hook(
+            lambda _, inputs, __: calls.append((threading.current_thread(), inputs[0].shape))
+        )
+    set_threads = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", set_threads.append)
+    prompts = PROMPTS[:1] * sampler.params.batch_size
+    with build_workers(sampler) as workers:
+        made_by, shapes = map(list, zip(*calls, strict=True))
+        assert set(made_by) == {threading.current_thread()}
+        workers.submit(sample_pictures, sampler, prompts, range(len(prompts))).result()
+    assert set_threads == [1]
+    assert {shape for _, shape in calls} == set(shapes)
+
+
+def test_a_resolution_that_the_vae_cannot_halve_is_refused() -> None:
+    assert measure_latents(build_vae(), 32) == (4, 16, 16)
+    with pytest.raises(UserError, match="multiple of 2"):
+        measure_latents(build_vae(), 33)
+
+
+def build_sampler(base: BaseParams) -> Sampler:
+    embeds = encode_prompts(*load_text_encoder(base, CPU), ["", *PROMPTS])
+    params = build_sample_params()
+    return Sampler(
+        unet=cast_unet(load_unet(base), "fp32", CPU),
+        vae=load_vae(base, CPU),
+        noise_scheduler=build_scheduler(load_scheduler_config(base), params.scheduler),
+        prompt_embeds=dict(zip(["", *PROMPTS], embeds, strict=True)),
+        params=params,
+        resolution_px=IMAGE_SIZE_PX,
+    )
