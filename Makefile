@@ -4,28 +4,44 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No call home: the pipeline works offline, and the numbers should not depend on the network.
 export DVC_NO_ANALYTICS := 1
+# Two processes of a thread each: a file's tests share what the first of them built.
+PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
-.PHONY: repro test setup lint pool methods export bench torture tiny clean
+# Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
+DROP := .*/|C|St|Exec|.*low|.*high
+
+.PHONY: repro test test-all setup lint experiments pool methods export bench torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
 	dvc repro
 
-test: setup lint  ## the default tests, a few minutes
-	pytest -q
+test: lint  ## the default tests, a few minutes
+	$(PYTEST)
+
+test-all: lint  ## those, and what takes long for what it tells: several processes, S3, hostile pages
+	$(PYTEST) -m "not slow and not gpu and not network"
 
 setup: $(VENV)/.installed  ## the virtual environment with the pinned requirements
 
-$(VENV)/.installed: requirements.txt requirements-test.txt
+$(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed, found $$($(PYTHON) --version); try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-test.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-lint: setup
+# Apart, so that whoever only runs the experiment has neither to install nor to import them.
+$(VENV)/.installed-tests: $(VENV)/.installed requirements-test.txt requirements-8bit.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+lint: $(VENV)/.installed-tests
 	ruff check .
 	ruff format --check .
+
+experiments: setup  ## the table of all experiments of HEAD: what was changed, what it gained, what it cost
+	dvc exp show --only-changed --drop '$(DROP)'
 
 pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
 	python -m stages.commands.pool $(EXPERIMENTS)
@@ -36,10 +52,10 @@ methods: setup  ## chart what training methods cost and gained; EXPERIMENTS="att
 export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model; for lora a kohya file, too
 	python -m stages.commands.export
 
-bench: setup  ## measure speed and memory against the README's bars
+bench: $(VENV)/.installed-tests  ## measure speed and memory against the README's bars
 	python -m tests.bench
 
-torture: setup  ## kill the pipeline at random moments and compare the bytes (15 minutes on a fast core, hours on a slow one); KILLS=104 SEED=0
+torture: $(VENV)/.installed-tests  ## kill the pipeline at random moments and compare the bytes (15 minutes on a fast core, hours on a slow one); KILLS=104 SEED=0
 	python -m tests.torture --kills $(or $(KILLS),104) --seed $(or $(SEED),0)
 
 tiny: setup  ## rebuild the tiny base and its scorer from nothing (80 minutes on two cores); PHOTOGRAPHS=cifar10.parquet

@@ -1,4 +1,35 @@
-"""The experiment: a file a stage, a folder a library."""
+"""The map: a line per stage, in execution order, a line per folder, and what the letters mean.
+
+    stage      reads -> writes; V is baseline or finetuned
+    check      params.yaml -> a mark that it is valid
+    preflight  pictures, prompts, base, scorer -> data/subject.json, empty for most methods
+    prepare    a source of pictures, prompts -> data/pairs.parquet, data/prompts.csv
+    embed      pairs, scorer -> data/image_embeds.safetensors
+    encode     pairs, VAE, text encoder -> data/latents.safetensors, data/prompt_embeds.safetensors
+    finetune   what `encode` wrote, base -> models/finetuned/, data/finetune.json, losses
+    sample     prompts, base, for finetuned its weights -> data/samples/V.parquet
+    score      pictures, scorer, embeds -> data/scores/V.csv, V.json, V.safetensors
+    compare    scores of both -> metrics/comparison.json, metrics/verdict.json, plots/*.csv
+    report     all of it -> plots/report.html, plots/grids/, metrics/cost.json
+
+    folder     what lives there
+    config     params, paths, mistakes: pure, imports nothing of ours
+    run        how a stage starts, ends, resumes and is launched; what it cost
+    files      what the stages write, in and out
+    sources    pictures and prompts from outside; drawing/ beneath it makes the shipped ones
+    base       a base's parts; prompts to embeddings, pictures to latents and back
+    sampling   noise, guidance, denoising, batches of pictures
+    adapters   what is trained, how it is saved and put back
+    training   the lesson, its batches, loss and optimizer, the loop
+    scoring    the scorer and a module per metric
+    analysis   paired differences, intervals, verdicts
+    reporting  charts and the page
+    commands   what people run beside the stages: pool, methods, export, mend
+    tiny       the builder of the shipped base
+
+Letters in shapes: B batch, N pictures, P prompts, H W pixels, h w latent cells, L tokens, D text
+width, E the scorer's embedding, T training timesteps; K distinct texts, M pictures to compare with.
+"""
 
 import gc
 import logging

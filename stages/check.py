@@ -7,15 +7,13 @@ writes data/checked.txt, which is always the same, so that nothing runs again be
 
 from stages.config import paths
 from stages.config.params import load_params
-from stages.files.atomic import replace_file
 from stages.run.entry import run_stage
 
 
 def main() -> None:
     """Leave the mark of valid params, or name every mistake."""
     load_params()
-    with replace_file(paths.CHECKED) as partial:
-        partial.write_text("params.yaml is valid\n", encoding="utf-8")
+    paths.CHECKED.write_text("params.yaml is valid\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Two score tables -> metrics/comparison.json and the tables in plots/.
+"""Two score tables -> metrics/comparison.json, metrics/verdict.json and the tables in plots/.
 
 Reads what `score` wrote for both variants, and the embeds of the training pictures; writes paired
-differences, finetuned - baseline, by set, class, prompt and metric, and where metrics disagree.
-Needs neither a model nor an accelerator.
+differences, finetuned - baseline, by set, class, prompt and metric, where metrics disagree, what
+collapsed, and the verdict in words. Needs neither a model nor an accelerator.
 """
 
 import logging
@@ -10,9 +10,8 @@ import logging
 import pandas as pd
 
 from stages.analysis.agreement import correlate_metrics, find_disagreements
-from stages.analysis.collapse import count_bad, count_collapse, word_collapse
+from stages.analysis.collapse import count_collapse, list_collapsed, word_collapse
 from stages.analysis.forgetting import weigh_forgetting
-from stages.analysis.metrics import list_metrics
 from stages.analysis.paired import (
     average_metrics,
     average_per_prompt,
@@ -27,12 +26,13 @@ from stages.analysis.tables import (
     compare_sets,
     summarise,
 )
-from stages.analysis.verdict import word_verdict
+from stages.analysis.verdict import word_headline, word_verdict
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import CompareParams, load_params
-from stages.files.embeds import read_image_embeds
-from stages.files.tables import read_json, read_scores, write_json, write_table
+from stages.files.embeds import PairEmbeds, read_image_embeds, read_pair_embeds
+from stages.files.facts import Facts, read_facts
+from stages.files.tables import read_scores, write_json, write_table
 from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
@@ -41,42 +41,47 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Compare the scores of baseline and finetuned."""
     params = load_params().compare
-    baseline, finetuned = (read_scores(paths.SCORES / f"{name}.csv") for name in paths.VARIANTS)
+    baseline, finetuned = map(read_scores, paths.SCORES.values())
 
     pairs = pair_scores(baseline, finetuned)
     prompts = average_per_prompt(pairs)
-    by_set = compare_sets(prompts, params)
+    by_set = compare_sets(prompts[prompts["set"] != "subject"], params)
     by_class = compare_classes(prompts, params)
     by_prompt = compare_prompts(pairs, prompts, params)
-    counts = [count_collapse(scores) for scores in (baseline, finetuned)]
-    summary = summarise(by_set, count_bad(finetuned), counts[1]["num_duplicates"])
+    counts = {"baseline": count_collapse(baseline), "finetuned": count_collapse(finetuned)}
+    sets = by_set.to_dict("records")
+    verdict = {
+        "headline": word_headline(sets, params),
+        "sentence": word_verdict(sets, params),
+        "warning": word_collapse(counts["baseline"], counts["finetuned"], sets),
+    }
 
-    write_json(summary, paths.COMPARISON)
+    write_json(summarise(by_set, counts["finetuned"]["num_bad"]), paths.COMPARISON)
+    of_pictures = measure_subject(read_pair_embeds(paths.IMAGE_EMBEDS))
+    found = {"counts": counts, "subject_similarity_of_pictures": of_pictures}
+    write_json(verdict | found, paths.VERDICT)
+    write_table(list_collapsed(finetuned), paths.COLLAPSED)
     write_table(by_set, paths.COMPARISON_BY_SET)
     write_table(by_class, paths.COMPARISON_BY_CLASS)
     write_table(by_prompt, paths.COMPARISON_BY_PROMPT)
     write_table(stack_variants(by_class), paths.CLASS_CLIP)
     write_table(rename_gain(by_class), paths.CLASS_GAIN)
     write_metrics(baseline, finetuned, params)
-    sets = by_set.to_dict("records")
-    verdict = word_verdict(sets, params, word_collapse(*counts, sets))
-    for line in verdict.splitlines():
+    for line in filter(None, (verdict["warning"], verdict["sentence"])):
         logger.info("%s", line)
 
 
 def write_metrics(baseline: pd.DataFrame, finetuned: pd.DataFrame, params: CompareParams) -> None:
     """Compare every metric that `score` names, and write the tables of them."""
-    provenance = read_provenance()
-    pictures = pair_metrics(baseline, finetuned, list_metrics(provenance))
-    embeds = [
-        read_image_embeds(paths.SCORES / f"{name}.safetensors", "score") for name in paths.VARIANTS
-    ]
+    facts = read_same_facts()
+    pictures = pair_metrics(baseline, finetuned, facts)
+    embeds = [read_image_embeds(path, "score") for path in paths.SAMPLE_EMBEDS.values()]
     embedded = pair_embeds(baseline, finetuned, *embeds)
-    reference = read_image_embeds(paths.REFERENCE, "reference")
+    training = read_pair_embeds(paths.IMAGE_EMBEDS).select("train").image_embeds
 
-    diversity = compare_diversity(embedded, provenance)
+    diversity = compare_diversity(embedded, facts)
     prompts = pd.concat([average_metrics(pictures), diversity], ignore_index=True)
-    distances = compare_distances(embedded, reference, provenance, params)
+    distances = compare_distances(embedded, training, facts, params)
     by_metric = pd.concat([compare_metrics(prompts, params), distances], ignore_index=True)
 
     write_table(by_metric, paths.COMPARISON_BY_METRIC)
@@ -85,14 +90,22 @@ def write_metrics(baseline: pd.DataFrame, finetuned: pd.DataFrame, params: Compa
     write_table(weigh_forgetting(by_metric), paths.FORGETTING)
 
 
-def read_provenance() -> dict:
+def measure_subject(pairs: PairEmbeds) -> float | None:
+    """Mean cosine of the subject's pictures to those held out: what samples could reach.
+
+    None where no subject was taught.
+    """
+    taught = pairs.select("subject").image_embeds.astype(float)
+    held_out = pairs.select("subject_held_out").image_embeds.astype(float)
+    return float((taught @ held_out.T).mean()) if len(taught) else None
+
+
+def read_same_facts() -> dict[str, Facts]:
     """What `score` says of its metrics, which must be the same for both variants."""
-    baseline, finetuned = (
-        read_json(paths.SCORES / f"{name}.json", "score") for name in paths.VARIANTS
-    )
+    baseline, finetuned = map(read_facts, paths.FACTS.values())
     if baseline != finetuned:
         raise UserError(
-            f"{paths.SCORES}: the variants were not scored alike; run `dvc repro score`"
+            f"{paths.FACTS['baseline']}: the variants were not scored alike; run `dvc repro score`"
         )
     return finetuned
 

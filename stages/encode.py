@@ -12,16 +12,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.base.components import choose_device, load_text_encoder, load_vae
-from stages.base.latents import encode_posterior, to_pixel_values
-from stages.base.prompts import encode_prompts, warn_of_cuts
+from stages.base.latents import encode_posterior, measure_latents, to_pixel_values
+from stages.base.prompts import encode_distinct
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import BaseParams, load_params
 from stages.files.images import decode_image
-from stages.files.pairs import read_pairs, read_parts
+from stages.files.pictures import read_parts, read_rows
+from stages.files.tables import PAIRS_SCHEMA
 from stages.files.tensors import (
     Latents,
-    PromptEmbeds,
     build_latents,
     build_prompt_embeds,
     map_tensor,
@@ -30,39 +30,41 @@ from stages.files.tensors import (
 )
 from stages.run.entry import run_stage
 from stages.run.scratch import use_folder
-from stages.sampling.sampler import measure_latents
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
-CAPTIONS_AT_ONCE = 1024
 
 
 def main() -> None:
     """Write the latents and caption embeddings of all pairs."""
     base = load_params().chosen
-    pairs = read_pairs(paths.PAIRS, ["caption", "split"])
+    pairs = read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare")
     logger.info("encode: %d pairs with %s", len(pairs), base.model)
+    tokenizer, text_encoder = load_text_encoder(base, choose_device())
     with use_folder("encode") as folder:
-        embeds = encode_captions(base, pairs["caption"].tolist(), folder)
-        latents = encode_images(base, (pairs["split"] == "train").tolist(), folder)
+        distinct, embeds = encode_distinct(tokenizer, text_encoder, pairs["caption"], folder)
+        index = {caption: row for row, caption in enumerate(distinct)}
+        write_prompt_embeds(
+            paths.PROMPT_EMBEDS, build_prompt_embeds(embeds, pairs["caption"].map(index).tolist())
+        )
+        latents = encode_images(base, pairs["split"].tolist(), folder)
         write_latents(paths.LATENTS, latents)
-        write_prompt_embeds(paths.PROMPT_EMBEDS, embeds)
 
 
-def encode_images(base: BaseParams, is_train: list[bool], folder: Path) -> Latents:
+def encode_images(base: BaseParams, splits: list[str], folder: Path) -> Latents:
     """The VAE's posterior of each picture, in the order of the pairs, in files in `folder`."""
     vae = load_vae(base, choose_device())
-    shape = (len(is_train), *measure_latents(vae, base.resolution_px))
+    shape = (len(splits), *measure_latents(vae, base.resolution_px))
     mean, std = (map_tensor(folder / name, shape) for name in ("mean", "std"))
     first = 0
-    with tqdm(total=len(is_train), desc="encode", unit="picture") as bar:
-        for pairs in read_parts(paths.PAIRS, BATCH_SIZE):
+    with tqdm(total=len(splits), desc="encode", unit="picture") as bar:
+        for pairs in read_parts(paths.PAIRS, PAIRS_SCHEMA, "prepare", BATCH_SIZE):
             rows = slice(first, first := first + len(pairs))
             images = decode_pictures(pairs, base.resolution_px)
             mean[rows], std[rows] = encode_posterior(vae, to_pixel_values(images))
             bar.update(len(pairs))
-    return build_latents(mean, std, is_train, vae.config.scaling_factor)
+    return build_latents(mean, std, splits, vae.config.scaling_factor)
 
 
 def decode_pictures(rows: pd.DataFrame, resolution_px: int) -> np.ndarray:
@@ -81,20 +83,6 @@ def decode_pictures(rows: pd.DataFrame, resolution_px: int) -> np.ndarray:
             )
         pictures.append(np.asarray(image))
     return np.stack(pictures)
-
-
-def encode_captions(base: BaseParams, captions: list[str], folder: Path) -> PromptEmbeds:
-    """The embedding of "" and of each distinct caption; captions past the limit are named."""
-    tokenizer, text_encoder = load_text_encoder(base, choose_device())
-    distinct = list(dict.fromkeys(["", *captions]))
-    warn_of_cuts(tokenizer, distinct)
-    shape = (len(distinct), tokenizer.model_max_length, text_encoder.config.hidden_size)
-    embeds = map_tensor(folder / "prompt_embeds", shape)
-    for first in range(0, len(distinct), CAPTIONS_AT_ONCE):
-        rows = slice(first, first + CAPTIONS_AT_ONCE)
-        embeds[rows] = encode_prompts(tokenizer, text_encoder, distinct[rows])
-    index = {caption: row for row, caption in enumerate(distinct)}
-    return build_prompt_embeds(embeds, [index[caption] for caption in captions])
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 DVC removes what a stage wrote before it runs it again. So a missing or damaged file must be found
 by a stage of its own, before results are touched; downloads happen here, too. Reads the data
-source, prompts, base and scorer; writes data/preflight.txt, which is always the same.
+source, prompts, base and scorer; writes data/subject.json, which is empty for most methods.
 """
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from tqdm import tqdm
 
@@ -25,35 +26,34 @@ from stages.config.mistakes import UserError
 from stages.config.params import (
     BaseParams,
     FinetuneParams,
-    InstanceParams,
     Params,
     PrepareParams,
+    SubjectParams,
     load_params,
 )
-from stages.files.atomic import replace_file
 from stages.files.hub import require_model
+from stages.files.taught import write_taught
 from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import describe_scorer, load_scorer
 from stages.sources.choosing import choose_pictures
-from stages.sources.instance import choose_instance, open_instance
 from stages.sources.opening import open_source
 from stages.sources.prompts import build_prompts
+from stages.sources.subject import choose_subject, open_subject
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Leave the mark that all is there, or name what is missing or damaged."""
+    """Write which subject is taught, once all is there; or name what is missing or damaged."""
     params = load_params()
     require_all(params)
     decode_pictures(params.chosen, params.prepare)
     open_models(params.chosen, params.finetune, params.score.extra_metrics)
-    if params.finetune.learns_instance:
-        open_instance_pictures(params.instance)
-        check_words(params.chosen, params.finetune, params.instance)
-    with replace_file(paths.PREFLIGHT) as partial:
-        partial.write_text("pictures, base and scorer can be read\n", encoding="utf-8")
+    if params.finetune.learns_subject:
+        open_subject_pictures(params.subject)
+        check_words(params.chosen, params.finetune, params.subject)
+    write_taught(params, paths.SUBJECT)
 
 
 def require_all(params: Params) -> None:
@@ -69,6 +69,7 @@ def require_all(params: Params) -> None:
         lambda: scorer and require_model(scorer),
         lambda: build_prompts(params.prepare.classes, params.prompts),
         lambda: open_source(base.data, params.prepare.classes),
+        lambda: require_optimizer(params.finetune),
     ]
     problems = []
     for look in looks:
@@ -78,6 +79,15 @@ def require_all(params: Params) -> None:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
+
+
+def require_optimizer(finetune: FinetuneParams) -> None:
+    """Refuse an optimizer whose package is not installed."""
+    if finetune.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        raise UserError(
+            "finetune.optimizer: adamw_8bit needs the package bitsandbytes; run "
+            "`pip install -r requirements-8bit.txt`, or set adamw"
+        )
 
 
 def decode_pictures(base: BaseParams, prepare: PrepareParams) -> None:
@@ -110,20 +120,20 @@ def open_models(base: BaseParams, finetune: FinetuneParams, extra_metrics: Seque
     load_extra_metrics(extra_metrics, scorer.device)
 
 
-def open_instance_pictures(instance: InstanceParams) -> None:
-    """Decode each picture of the one thing."""
-    source = open_instance(instance)
-    choice = choose_instance(source, instance)
+def open_subject_pictures(subject: SubjectParams) -> None:
+    """Decode each picture of the subject."""
+    source = open_subject(subject, subject.class_name)
+    choice = choose_subject(source, subject)
     for index in (*choice.train, *choice.validation):
         source.load_image(index)
 
 
-def check_words(base: BaseParams, finetune: FinetuneParams, instance: InstanceParams) -> None:
+def check_words(base: BaseParams, finetune: FinetuneParams, subject: SubjectParams) -> None:
     """Refuse a new word that is not new, or that would start as several tokens."""
     if finetune.method == "textual_inversion":
         tokenizer, _ = load_text_encoder(base, choose_device())
         num_vectors = finetune.textual_inversion.num_vectors
-        find_initializer(tokenizer, instance.placeholder, instance.initializer, num_vectors)
+        find_initializer(tokenizer, subject.placeholder, subject.initializer, num_vectors)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Sampled pictures of a variant -> data/scores/V.csv, a row a picture, and metrics/V.json.
+"""Sampled pictures of a variant -> data/scores/V.csv, a row a picture.
 
-Also data/scores/V.safetensors, their embeds, and V.json, where each number comes from. Black, flat
-and non-finite pictures are scored and counted like all others, never dropped.
+Also data/scores/V.safetensors, their embeds, and V.json, what is known of each metric. Black, flat
+and non-finite pictures are scored like all others, never dropped.
 """
 
 import logging
@@ -12,17 +12,16 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 
-from stages.analysis.summary import summarise_scores, summarise_sets
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Params, ScoreParams, load_params
 from stages.files.captions import fill_template
-from stages.files.embeds import Reference, read_reference, write_embeds
+from stages.files.embeds import PairEmbeds, read_pair_embeds, write_image_embeds
+from stages.files.facts import write_facts
 from stages.files.images import decode_image
-from stages.files.samples import Pictures, read_metadata
-from stages.files.tables import SCORES_SCHEMA, write_json, write_table
+from stages.files.pictures import LazyColumn, read_rows
+from stages.files.tables import SAMPLES_SCHEMA, SCORES_SCHEMA, write_table
 from stages.run.entry import run_stage
 from stages.run.processes import (
     collect,
@@ -39,6 +38,7 @@ from stages.scoring.metrics.registry import (
     describe_metrics,
     load_extra_metrics,
 )
+from stages.scoring.metrics.subject import SUBJECT_SIMILARITY
 from stages.scoring.scorer import Scorer, describe_preprocessing, load_scorer
 
 logger = logging.getLogger(__name__)
@@ -50,28 +50,26 @@ def main(variant: str) -> None:
         raise UserError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
     params = load_params()
     join_processes()
-    samples = read_metadata(paths.SAMPLES / variant)
-    reference = read_reference(paths.REFERENCE)
-    pictures = Pictures(paths.SAMPLES / variant, samples["file_name"].tolist())
+    samples = read_rows(paths.SAMPLES[variant], SAMPLES_SCHEMA, "sample")
+    pictures = LazyColumn(paths.SAMPLES[variant])
 
     scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
-    metrics = [*METRICS, *load_extra_metrics(params.score.extra_metrics, scorer.device)]
-    context = embed_context(scorer, samples, reference, params)
+    context = embed_context(scorer, samples, read_pair_embeds(paths.IMAGE_EMBEDS), params)
+    metrics = [*METRICS, *([SUBJECT_SIMILARITY] if len(context.subject_embeds) else [])]
+    metrics += load_extra_metrics(params.score.extra_metrics, scorer.device)
     scores, image_embeds = score_images(pictures, samples, scorer, metrics, context, params.score)
     if not is_main_process():
         return
 
-    write_table(scores, paths.SCORES / f"{variant}.csv")
-    write_embeds(paths.SCORES / f"{variant}.safetensors", {"image_embeds": image_embeds})
+    write_table(scores, paths.SCORES[variant])
+    write_image_embeds(paths.SAMPLE_EMBEDS[variant], image_embeds)
     origin = Origin(scorer.name, scorer.weights, describe_preprocessing(scorer))
-    write_json(describe_metrics(metrics, origin), paths.SCORES / f"{variant}.json")
-    values = summarise_scores(scores) | summarise_sets(scores, image_embeds, reference.image_embeds)
-    write_json(values, paths.METRICS / f"{variant}.json")
+    write_facts(describe_metrics(metrics, origin), paths.FACTS[variant])
     logger.info("%s: %d pictures scored", variant, len(scores))
 
 
 def embed_context(
-    scorer: Scorer, samples: pd.DataFrame, reference: Reference, params: Params
+    scorer: Scorer, samples: pd.DataFrame, pairs: PairEmbeds, params: Params
 ) -> Context:
     """Embed class texts and distinct prompts; put the training pictures beside them.
 
@@ -80,8 +78,10 @@ def embed_context(
     classes = list(dict.fromkeys([*params.prepare.classes, *samples["class"]]))
     texts = [fill_template(params.score.zero_shot_template, name) for name in classes]
     class_embeds = embed_texts(scorer, texts)
-    if class_embeds.shape[1] != reference.image_embeds.shape[1]:
-        raise UserError(f"{paths.REFERENCE}: of another scorer; run `dvc repro reference`")
+    if class_embeds.shape[1] != pairs.image_embeds.shape[1]:
+        raise UserError(f"{paths.IMAGE_EMBEDS}: of another scorer; run `dvc repro embed`")
+    training = pairs.select("train")
+    places = {name: place for place, name in enumerate(params.prepare.classes)}
     distinct = samples["prompt"].unique()
     text_embeds = dict(zip(distinct, embed_texts(scorer, list(distinct)), strict=True))
     return Context(
@@ -92,13 +92,15 @@ def embed_context(
             name: torch.stack([text_embeds[prompt] for prompt in prompts.unique()])
             for name, prompts in samples.groupby("set")["prompt"]
         },
-        training_embeds=torch.from_numpy(reference.image_embeds),
-        training_classes=torch.from_numpy(reference.class_index),
+        training_ids=training.rows["source_id"].tolist(),
+        training_embeds=torch.from_numpy(training.image_embeds),
+        training_classes=torch.tensor([places.get(name, -1) for name in training.rows["class"]]),
+        subject_embeds=torch.from_numpy(pairs.select("subject_held_out").image_embeds),
     )
 
 
 def score_images(
-    pictures: Pictures,
+    pictures: LazyColumn,
     samples: pd.DataFrame,
     scorer: Scorer,
     metrics: Sequence[Metric],
@@ -128,29 +130,16 @@ def score_images(
 
 
 def read_batch(
-    pictures: Pictures, samples: pd.DataFrame, scorer: Scorer, context: Context
+    pictures: LazyColumn, samples: pd.DataFrame, scorer: Scorer, context: Context
 ) -> Batch:
-    """Decode and embed B pictures."""
-    images = [read_picture(pictures, name) for name in samples["file_name"]]
+    """Decode and embed B pictures, whose rows in the table are the index of `samples`."""
+    images = [decode_image(pictures[row], name) for row, name in samples["file_name"].items()]
     return Batch(
         samples=samples,
         images=images,
         image_embeds=embed_images(scorer, images),
         text_embeds=torch.stack([context.text_embeds[prompt] for prompt in samples["prompt"]]),
     )
-
-
-def read_picture(pictures: Pictures, name: str) -> Image:
-    """Decode a sampled picture.
-
-    Raises:
-        UserError: It is not whole.
-    """
-    data = pictures[name]
-    try:
-        return decode_image(data, pictures.locate(name))
-    except ValueError as error:
-        raise UserError(f"{error}; run `dvc checkout --force {pictures.folder}`") from None
 
 
 def check_finite(scores: pd.DataFrame, columns: Sequence[str]) -> None:

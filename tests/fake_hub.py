@@ -63,6 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         hub.requests.append(f"{self.command} {path}")
         if hub.refusal:
             self.reply(hub.refusal[0], {"X-Error-Code": hub.refusal[1]})
+        elif path.endswith(f"/tree/{COMMIT}"):
+            self.list_tree(hub)
         elif "/tree/" in path:  # transformers looks for a folder of chat templates
             self.reply(404, {"X-Error-Code": "EntryNotFound"})
         elif path.startswith("/api/models/"):
@@ -76,8 +78,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def list_files(self, hub: FakeHub) -> None:
         siblings = [{"rfilename": name, "size": len(data)} for name, data in hub.files.items()]
-        body = json.dumps({"id": "somebody/model", "sha": COMMIT, "siblings": siblings})
-        self.reply(200, {"Content-Type": "application/json"}, body.encode())
+        self.reply_json({"id": "somebody/model", "sha": COMMIT, "siblings": siblings})
+
+    def list_tree(self, hub: FakeHub) -> None:
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in hub.files.items()}
+        self.reply_json(
+            [
+                {"type": "file", "path": name, "size": len(data), "oid": digests[name]}
+                for name, data in hub.files.items()
+            ]
+        )
 
     def send_file(self, hub: FakeHub, name: str) -> None:
         if name not in hub.files:
@@ -86,6 +96,9 @@ class Handler(BaseHTTPRequestHandler):
         content = hub.files[name]
         etag = hashlib.sha256(content).hexdigest()
         self.reply(200, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, content)
+
+    def reply_json(self, value: object) -> None:
+        self.reply(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
     def reply(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
@@ -105,7 +118,7 @@ def serve_hub(hub: FakeHub) -> Iterator[FakeHub]:
     server = Server(("127.0.0.1", 0), Handler)
     server.hub = hub
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield hub
     finally:

@@ -35,10 +35,10 @@ MARKETING = NAMES[::5]
 def list_hostile_prompts() -> pd.DataFrame:
     """Prompts as `tests.report_project` wants them: hostile ones, a very long one, a plain one."""
     rows = [
-        ("class", HOSTILE, HOSTILE),
-        ("class", HOSTILE, f"a photo of a {HOSTILE}"),
-        ("class", "cat", "long " * 2000),
-        ("class", "cat", "a cat"),
+        ("in_domain", HOSTILE, HOSTILE),
+        ("in_domain", HOSTILE, f"a photo of a {HOSTILE}"),
+        ("in_domain", "cat", "long " * 2000),
+        ("in_domain", "cat", "a cat"),
         ("marketing", HOSTILE, f"{HOSTILE} on a table"),
         ("marketing", "mug", "a mug" + "\U0001f600" * 40),
     ]

@@ -9,14 +9,12 @@ from PIL import Image
 from stages import (
     check,
     compare,
+    embed,
     encode,
     finetune,
-    instance,
     preflight,
     prepare,
-    reference,
     report,
-    resemblance,
     sample,
     score,
 )
@@ -28,10 +26,9 @@ from tests.tiny import IMAGE_SIZE_PX, build_base, build_scorer
 from tests.unit.stable_diffusion_project import PARAMS, edit_params
 
 STAGES = (
-    *((stage.main, ()) for stage in (check, preflight, prepare, instance, reference, encode)),
-    (finetune.main, ()),
+    *((stage.main, ()) for stage in (check, preflight, prepare, embed, encode, finetune)),
     *((stage.main, (variant,)) for stage in (sample, score) for variant in paths.VARIANTS),
-    *((stage.main, ()) for stage in (compare, resemblance, report)),
+    *((stage.main, ()) for stage in (compare, report)),
 )
 
 
@@ -54,7 +51,7 @@ def build_hostile_project(folder: Path) -> None:
     table = pd.DataFrame(rows[1:]).assign(set="marketing")
     write_table(table, folder / "data/extra_prompts.csv")
     edit_params(folder, "finetune", max_train_steps=2, learning_rate=1e-2)
-    counts = {"images_per_class_prompt": 1, "images_per_marketing_prompt": 1}
+    counts = {"images_per_in_domain_prompt": 1, "images_per_marketing_prompt": 1}
     edit_params(folder, "sample", num_inference_steps=1, **counts)
     edit_params(folder, "compare", num_resamples=100)
     rng = np.random.default_rng(0)

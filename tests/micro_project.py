@@ -17,8 +17,7 @@ STAGES = (
     "check",
     "preflight",
     "prepare",
-    "instance",
-    "reference",
+    "embed",
     "encode",
     "finetune",
     "sample@baseline",
@@ -26,7 +25,6 @@ STAGES = (
     "score@baseline",
     "score@finetuned",
     "compare",
-    "resemblance",
     "report",
 )
 MICRO = {
@@ -34,7 +32,7 @@ MICRO = {
     "finetune": {"max_train_steps": 0, "validation_steps": 2, "checkpoint_steps": 2},
     "sample": {
         "num_inference_steps": 2,
-        "images_per_class_prompt": 1,
+        "images_per_in_domain_prompt": 1,
         "images_per_marketing_prompt": 2,
     },
     "compare": {"num_resamples": 100},
@@ -102,9 +100,12 @@ class Project:
         return json.loads((self.folder / name).read_text())
 
     def hash_files(self, *names: str) -> dict[str, str]:
-        """The digest of each file in some folders, by its name."""
+        """The digest of each file in some folders, by its path in the project."""
         files = [f for n in names for f in sorted((self.folder / n).rglob("*")) if f.is_file()]
-        return {str(f.name): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+        return {
+            f.relative_to(self.folder).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest()
+            for f in files
+        }
 
     @classmethod
     def _run_in(cls, folder: Path, *command: str) -> subprocess.CompletedProcess:

@@ -3,7 +3,6 @@
 `python -m tests.report_project FOLDER` writes one, and its report, to look at.
 """
 
-import io
 import json
 import os
 import shutil
@@ -17,6 +16,12 @@ from PIL import Image, ImageFilter
 
 from stages import report
 from stages.config.params import load_params
+from stages.files.facts import SETS
+from stages.files.images import encode_png
+from stages.files.pictures import write_pictures
+from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA
+from stages.reporting.subject import METRIC as SUBJECT_SIMILARITY
+from stages.run.cost import Cost, write_cost
 from stages.sources.drawing.pictures import draw_picture
 from stages.sources.drawing.red_frog import draw_red_frog_picture
 
@@ -31,54 +36,93 @@ METRICS = {
     "brightness": ("brightness", "neither", "0 to 1", 0.55, 0.1),
     "contrast": ("contrast", "neither", "0 to 1", 0.22, 0.05),
     "musiq": ("MUSIQ", "higher", "0 to 100", 61.0, 6.0),
+    SUBJECT_SIMILARITY: ("similarity to the subject", "higher", "-1 to 1", 0.5, 0.05),
 }
+"""The last is only there with a subject."""
 PER_SET = {
     "zero_shot_accuracy": ("zero-shot accuracy", "higher", "0 to 1", 0.9, 0.04),
     "kid": ("KID", "lower", "0 and up", 0.0421, 0.004),
     "cmmd": ("CMMD", "lower", "0 and up", 1.34, 0.1),
     "diversity": ("diversity", "higher", "0 to 2", 0.31, 0.03),
 }
-GAIN = {"class": 0.5, "marketing": -0.7}
+GAIN = {"in_domain": 0.5, "marketing": -0.7, "subject": 2.0}
 """Standard deviations by which fine-tuning moves every metric."""
 MAIN = ("clip_cosine", "retrieval_rank", "training_similarity", "musiq")
 NUM_TRAINING = 40
+FINETUNE = {
+    "method": "attn2",
+    "num_trainable_parameters": 391968,
+    "trainable_fraction": 0.07,
+    "num_trainable_tensors": 50,
+    "checkpoint_bytes": 1573692,
+    "learning_rate": 1e-4,
+    "num_steps": 400,
+    "loss_first_50": 0.42,
+    "loss_last_50": 0.36,
+    "validation_loss_before": 0.39,
+    "validation_loss_after": 0.365,
+    "validation_loss_change": -0.025,
+    "num_processes": 1,
+}
+SUBJECT_PROMPTS = ("a photo of a frog", "a frog in a room")
+NUM_SUBJECT, NUM_TAUGHT = 3, 2
+"""Pictures of each of its prompts, and pictures that it was taught from."""
+SUBJECT_FOUND = {
+    "baseline": 0.5,
+    "finetuned": 0.8125,
+    "difference": 0.3125,
+    "ci_low": 0.25,
+    "ci_high": 0.375,
+    "p_value": 0.0078,
+}
+SIMILARITY_OF_PICTURES = 0.9375
+COSTS = {
+    "finetune": Cost(54.3, 0.31, True, 1061.5),
+    "sample_baseline": Cost(61.2, 0.4, True, 980.0),
+    "sample_finetuned": Cost(60.8, 0.39, True, 981.0),
+}
 
 
 def write_results(
     folder: Path,
-    num_class: int = 1,
+    num_in_domain: int = 1,
     num_marketing: int = 2,
     side_px: int = 64,
     prompts: pd.DataFrame | None = None,
     num_bad: int = 0,
-    has_thing: bool = False,
+    has_subject: bool = False,
 ) -> None:
     """Write params.yaml and every file that `stages.report` reads into an empty folder.
 
     Args:
         folder: Where to.
-        num_class: Pictures of a class prompt.
+        num_in_domain: Pictures of an in-domain prompt.
         num_marketing: Pictures of a marketing prompt.
         side_px: Their side.
         prompts: prompt_id, set, class, prompt; None for those of params.yaml.
         num_bad: So many fine-tuned pictures are black, the next one a duplicate.
-        has_thing: The method taught a single thing.
+        has_subject: The method taught a subject.
     """
     rng = np.random.default_rng(0)
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     prompts = list_prompts() if prompts is None else prompts
-    counts = prompts["set"].map({"class": num_class, "marketing": num_marketing})
+    if has_subject:
+        prompts = pd.concat([prompts, list_subject_prompts()], ignore_index=True)
+    counts = {"in_domain": num_in_domain, "marketing": num_marketing, "subject": NUM_SUBJECT}
+    counts = prompts["set"].map(counts)
     rows = prompts.loc[prompts.index.repeat(counts)].reset_index(drop=True)
     rows["index"] = rows.groupby("prompt_id").cumcount()
     rows["file_name"] = [f"{r.prompt_id}_{r.index:03d}.png" for r in rows.itertuples(index=False)]
-    write_pairs(folder)
+    write_pairs(folder, NUM_TAUGHT if has_subject else 0)
     baseline = score(rows, rng)
+    if not has_subject:
+        baseline = baseline.drop(columns=SUBJECT_SIMILARITY)
     finetuned = improve(baseline, rng, num_bad)
     for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
         write_variant(folder, variant, scores, side_px)
     write_training(folder, rng)
     write_comparison(folder / "plots", baseline, finetuned, rng)
-    write_thing(folder, num_pictures=2 if has_thing else 0)
+    write_verdict(folder, baseline, finetuned)
 
 
 def write_report(folder: Path) -> str:
@@ -96,12 +140,30 @@ def list_prompts() -> pd.DataFrame:
     """The prompts of the shipped params.yaml."""
     params = load_params()
     rows = [
-        ("class", name, template.format(name))
+        ("in_domain", name, template.format(name))
         for name in params.prepare.classes
         for template in params.prompts.class_templates
     ] + [("marketing", row.class_name, row.prompt) for row in params.prompts.marketing]
     table = pd.DataFrame(rows, columns=["set", "class", "prompt"])
     return table.assign(prompt_id=[f"p{number:02d}" for number in range(len(table))])
+
+
+def list_subject_prompts() -> pd.DataFrame:
+    """Two prompts for the subject, as the baseline is asked for it."""
+    table = pd.DataFrame({"prompt": SUBJECT_PROMPTS}).assign(**{"set": "subject", "class": "frog"})
+    return table.assign(prompt_id=[f"subject-{number}" for number in table.index])
+
+
+def list_measured(scores: pd.DataFrame) -> list[str]:
+    """The metrics of which there are scores."""
+    return [name for name in METRICS if name in scores]
+
+
+def direct(metric: str, set_name: str) -> str:
+    """Which way is better; of the similarity to the subject, neither on other prompts."""
+    if metric == SUBJECT_SIMILARITY and set_name != "subject":
+        return "neither"
+    return (METRICS | PER_SET)[metric][1]
 
 
 def score(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -110,7 +172,7 @@ def score(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     drawn["retrieval_rank"] = np.maximum(1, drawn["retrieval_rank"].round()).astype(int)
     return rows.assign(
         **drawn,
-        nearest_training_row=rng.integers(0, NUM_TRAINING, len(rows)),
+        nearest_training_id=[f"drawn/{n}" for n in rng.integers(0, NUM_TRAINING, len(rows))],
         predicted_class=rows["class"],
         is_correct=rng.random(len(rows)) < 0.9,
         is_black=False,
@@ -128,6 +190,7 @@ def improve(baseline: pd.DataFrame, rng: np.random.Generator, num_bad: int) -> p
         + (-1 if better == "lower" else 1) * gain * sd
         + rng.normal(0, sd / 2, len(baseline))
         for name, (_, better, _, _, sd) in METRICS.items()
+        if name in baseline
     }
     moved["retrieval_rank"] = np.maximum(1, moved["retrieval_rank"].round()).astype(int)
     moved["nearest_training_cosine"] = moved["nearest_training_cosine"].clip(upper=0.999)
@@ -138,39 +201,38 @@ def improve(baseline: pd.DataFrame, rng: np.random.Generator, num_bad: int) -> p
 
 
 def write_variant(folder: Path, variant: str, scores: pd.DataFrame, side_px: int) -> None:
-    """Pictures, scores, their provenance and counts."""
-    samples = folder / "data/samples" / variant
-    samples.mkdir(parents=True)
+    """Pictures, scores and the facts of their metrics."""
+    images = []
     for number, row in enumerate(scores.to_dict("records")):
         image = draw(row["class"], number, side_px)
+        if variant == "finetuned" and row["set"] == "subject":
+            image = draw_red_frog_picture(number)
         if variant == "finetuned":
             image = image.filter(ImageFilter.GaussianBlur(side_px / 80))
         if row["is_black"]:
             image = Image.new("RGB", image.size)
-        image.save(samples / row["file_name"])
+        images.append(encode_png(image))
+    sampled = {"steps": 30, "guidance": 7.5, "scheduler": "ddim", "model": "models/tiny"}
+    samples = scores.assign(seed=scores.index, **sampled)
+    write_pictures(samples, images, folder / f"data/samples/{variant}.parquet", SAMPLES_SCHEMA)
     (folder / "data/scores").mkdir(exist_ok=True)
     scores.to_csv(folder / f"data/scores/{variant}.csv", index=False)
-    provenance = {
+    facts = {
         name: {
             "label": label,
-            "better": better,
+            "column": "" if name in PER_SET else name,
+            "unit": "set" if name in PER_SET else "picture",
+            "direction": {set_name: direct(name, set_name) for set_name in SETS},
             "scale": scale,
             "model": "models/tiny-scorer",
             "weights": "models/tiny-scorer/open_clip_model.safetensors",
             "preprocessing": "64 px, bicubic, antialiased",
             "source": "Somebody et al. 2021, eq. 3",
         }
-        for name, (label, better, scale, *_) in (METRICS | PER_SET).items()
+        for name, (label, _, scale, *_) in (METRICS | PER_SET).items()
+        if name in PER_SET or name in scores
     }
-    write_json(provenance, folder / f"data/scores/{variant}.json")
-    counts = {
-        "num_images": len(scores),
-        "num_black": int(scores["is_black"].sum()),
-        "num_flat": 0,
-        "num_non_finite": 0,
-        "num_duplicates": int(scores["is_duplicate"].sum()),
-    }
-    write_json(counts, folder / f"metrics/{variant}.json")
+    write_json(facts, folder / f"data/scores/{variant}.json")
 
 
 def draw(name: str, seed: int, side_px: int) -> Image.Image:
@@ -183,17 +245,19 @@ def draw(name: str, seed: int, side_px: int) -> Image.Image:
     return Image.blend(image.resize((side_px, side_px), Image.Resampling.BICUBIC), noise, 0.1)
 
 
-def write_pairs(folder: Path) -> None:
-    """Training pairs as encoded pictures."""
+def write_pairs(folder: Path, num_taught: int) -> None:
+    """Training pairs as encoded pictures, and so many of the subject: of a red frog."""
     names = load_params().prepare.classes
-    rows = []
+    rows, images = [], []
     for number in range(NUM_TRAINING):
-        name, buffer = names[number % len(names)], io.BytesIO()
-        draw_picture("photo", name, number).image.save(buffer, format="PNG")
-        rows.append((buffer.getvalue(), f"a photo of a {name}", name, "train", f"drawn/{number}"))
-    (folder / "data").mkdir()
-    columns = ["image", "caption", "class", "split", "source_id"]
-    pd.DataFrame(rows, columns=columns).to_parquet(folder / "data/pairs.parquet")
+        name = names[number % len(names)]
+        images.append(encode_png(draw_picture("photo", name, number).image))
+        rows.append((f"a photo of a {name}", name, "train", f"drawn/{number}"))
+    for number in range(num_taught):
+        images.append(encode_png(draw_red_frog_picture(number)))
+        rows.append(("a <my-frog>", "<my-frog>", "subject", f"drawn/red frog/{number}"))
+    pairs = pd.DataFrame(rows, columns=["caption", "class", "split", "source_id"])
+    write_pictures(pairs, images, folder / "data/pairs.parquet", PAIRS_SCHEMA)
 
 
 def write_training(folder: Path, rng: np.random.Generator) -> None:
@@ -208,22 +272,22 @@ def write_training(folder: Path, rng: np.random.Generator) -> None:
         "validation_loss": [0.39, 0.38, 0.37, 0.366, 0.365],
     }
     pd.DataFrame(validation).to_csv(folder / "plots/validation_loss.csv", index=False)
-    write_json(
-        json.loads((ROOT / "metrics/finetune.json").read_text()), folder / "metrics/finetune.json"
-    )
+    write_json(FINETUNE, folder / "data/finetune.json")
+    for name, cost in COSTS.items():
+        write_cost(cost, folder / f"data/costs/{name}.json")
 
 
 def write_comparison(
     plots: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame, rng: np.random.Generator
 ) -> None:
     """The tables of `compare`, with normal intervals."""
-    both = baseline.assign(number=1)
-    for name in METRICS:
+    both, metrics = baseline.assign(number=1), list_measured(baseline)
+    for name in metrics:
         both[f"{name}_finetuned"] = finetuned[name]
     means = both.groupby("prompt_id", sort=False).agg(
         **{name: (name, "first") for name in ("set", "class", "prompt")},
         num_images=("number", "sum"),
-        **{name: (name, "mean") for m in METRICS for name in (m, f"{m}_finetuned")},
+        **{name: (name, "mean") for m in metrics for name in (m, f"{m}_finetuned")},
     )
     means = means.reset_index()
     clip = [describe(means, "clip_cosine", i) for i in means.index.to_numpy()[:, None]]
@@ -237,8 +301,9 @@ def write_comparison(
     by_set = pd.DataFrame(
         {"set": n, **describe(means, "clip_cosine", g.index), "verdict": v}
         for (n, g), v in zip(means.groupby("set", sort=False), ("better", "worse"), strict=False)
+        if n != "subject"
     )
-    classes = means[means["set"] == "class"].groupby("class", sort=False)
+    classes = means[means["set"] == "in_domain"].groupby("class", sort=False)
     by_class = pd.DataFrame(
         {"class": n, **describe(means, "clip_cosine", g.index)} for n, g in classes
     )
@@ -253,6 +318,7 @@ def write_comparison(
         "metric_correlations": correlate(means, rng),
         "disagreements": disagree(baseline, finetuned),
         "forgetting": weigh(by_metric),
+        "collapsed": list_collapsed(finetuned),
     }
     for name, table in tables.items():
         table.to_csv(plots / f"{name}.csv", index=False)
@@ -287,20 +353,59 @@ def list_metrics(means: pd.DataFrame) -> list[dict]:
     """Rows of by_metric.csv."""
     rows = []
     for name, group in means.groupby("set", sort=False):
-        for metric, (_, better, *_) in METRICS.items():
-            row = {"set": name, "metric": metric, "better": better}
-            rows.append(row | describe(means, metric, group.index))
+        for metric in list_measured(means):
+            row = {"set": name, "metric": metric, "direction": direct(metric, name)}
+            row |= describe(means, metric, group.index)
+            is_found = (name, metric) == ("subject", SUBJECT_SIMILARITY)
+            rows.append(row | SUBJECT_FOUND if is_found else row)
         for metric, (_, better, _, mean, sd) in PER_SET.items():
-            if name == "class" or metric in ("diversity", "zero_shot_accuracy"):
+            if name == "in_domain" or metric in ("diversity", "zero_shot_accuracy"):
                 whole = metric in ("kid", "cmmd")
                 rows.append(
                     rows[-1]
-                    | {"metric": metric, "better": better, "baseline": mean, "finetuned": mean - sd}
+                    | {
+                        "metric": metric,
+                        "direction": better,
+                        "baseline": mean,
+                        "finetuned": mean - sd,
+                    }
                     | {"difference": -sd, "ci_low": -2 * sd, "ci_high": -sd / 9}
                     | ({"p_value": np.nan} if whole else {"p_value": 0.01})
                     | {"effect_size": np.nan if whole else -0.4, "difference_sd": 2.5 * sd}
                 )
     return rows
+
+
+def list_collapsed(finetuned: pd.DataFrame) -> pd.DataFrame:
+    """Rows of collapsed.csv."""
+    bad = finetuned[finetuned["is_black"] | finetuned["is_duplicate"]]
+    columns = ["file_name", "prompt_id", "set", "class", "prompt", "index", "reason"]
+    return bad.assign(reason=np.where(bad["is_black"], "black", "duplicated"))[columns]
+
+
+def write_verdict(folder: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame) -> None:
+    """What `compare` says in words, and what it counted."""
+    counts = {
+        variant: {
+            "num_images": len(scores),
+            "num_black": int(scores["is_black"].sum()),
+            "num_flat": 0,
+            "num_non_finite": 0,
+            "num_duplicates": int(scores["is_duplicate"].sum()),
+        }
+        for variant, scores in (("baseline", baseline), ("finetuned", finetuned))
+    }
+    num_black = counts["finetuned"]["num_black"]
+    verdict = {
+        "headline": "Better on in-domain prompts, worse on marketing prompts",
+        "sentence": "On 50 in-domain prompts the fine-tuned model is better (95 % interval).",
+        "warning": f"Collapse: {num_black} black." if num_black else "",
+        "counts": counts,
+        "subject_similarity_of_pictures": SIMILARITY_OF_PICTURES
+        if SUBJECT_SIMILARITY in baseline
+        else None,
+    }
+    write_json(verdict, folder / "metrics/verdict.json")
 
 
 def correlate(means: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -314,7 +419,7 @@ def correlate(means: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
             "num_prompts": len(g),
         }
         for n, g in means.groupby("set", sort=False)
-        for a, b in combinations([*METRICS, "zero_shot_accuracy"], 2)
+        for a, b in combinations([*list_measured(means), "zero_shot_accuracy"], 2)
     )
 
 
@@ -340,7 +445,7 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for metric, group in by_metric.groupby("metric", sort=False):
         sets = group.set_index("set")
-        if metric in MAIN and {"class", "marketing"} <= set(sets.index):
+        if metric in MAIN and {"in_domain", "marketing"} <= set(sets.index):
             sign = -1 if METRICS[metric][1] == "lower" else 1
             columns = ["difference", *(["ci_low", "ci_high"][::sign])]
             gain, change = (
@@ -351,7 +456,7 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
                         strict=True,
                     )
                 )
-                for n in ("class", "marketing")
+                for n in ("in_domain", "marketing")
             )
             rows.append(
                 {
@@ -370,35 +475,6 @@ def weigh(by_metric: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_thing(folder: Path, num_pictures: int) -> None:
-    """What `resemblance` writes of so many pictures of the red frog; empty for none."""
-    files = [f"instance-{number}_000.png" for number in range(num_pictures)]
-    buffer = io.BytesIO()
-    draw_red_frog_picture(0).save(buffer, format="PNG")
-    rows = [(buffer.getvalue(), "a <my-frog>", "train", f"drawn/{name}") for name in files]
-    table = pd.DataFrame(rows, columns=["image", "caption", "split", "source_id"])
-    table.to_parquet(folder / "data/instance.parquet")
-    pairs = pd.DataFrame({"file_name": files, "prompt_id": files}).assign(
-        baseline_prompt="a coffee mug",
-        finetuned_prompt="a <my-frog>",
-        index=0,
-        seed=1,
-        baseline=0.5,
-        finetuned=0.8125,
-    )
-    for variant in ("baseline", "finetuned"):
-        samples = folder / "data/instance_samples" / variant
-        samples.mkdir(parents=True)
-        for number, name in enumerate(files):
-            draw_red_frog_picture(number).save(samples / name)
-    pairs.to_csv(folder / "data/instance_samples/scores.csv", index=False)
-    names = ("baseline", "finetuned", "difference", "ci_low", "ci_high", "p_value", "real")
-    values = (0.5, 0.8125, 0.3125, 0.25, 0.375, 0.0078, 0.9375)
-    metrics = {f"instance_similarity_{n}": v for n, v in zip(names, values, strict=True)}
-    counts = {"num_instance_prompts": num_pictures, "num_instance_images": num_pictures}
-    write_json(metrics | counts if files else {}, folder / "metrics/instance.json")
-
-
 def write_json(values: dict, path: Path) -> None:
     """Write JSON, its folder too."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -410,9 +486,9 @@ if __name__ == "__main__":
     target.mkdir(parents=True)
     write_results(
         target,
-        num_class=6,
+        num_in_domain=6,
         num_marketing=30,
         num_bad=int("--bad" in sys.argv) * 7,
-        has_thing="--thing" in sys.argv,
+        has_subject="--subject" in sys.argv,
     )
     write_report(target)

@@ -1,6 +1,6 @@
 """What a method trains: choose, freeze, extract, apply.
 
-A checkpoint holds the trained weights alone: under the names of the U-Net's own state dict, or,
+A checkpoint holds only the trained weights: under the names of the U-Net's own state dict, or,
 for LoRA, as the adapter file that diffusers loads.
 """
 
@@ -25,7 +25,7 @@ TRAINED = {
 }
 """Per `finetune.method`: what the name of a trained parameter of the U-Net holds.
 
-textual_inversion is not among them: it trains none of the U-Net's, see inversion.py.
+textual_inversion is not among them: it trains none of the U-Net's, see word.py.
 """
 
 

@@ -56,7 +56,7 @@ class LearnedCaptions:
 
     def pass_gradients(self) -> None:
         """Take the gradients that the batches left on to the word, once."""
-        self._embeds.backward(self._leaf.grad, retain_graph=True)  # a step may be taken again
+        self._embeds.backward(self._leaf.grad)
         self._leaf.grad = None
 
 
@@ -66,8 +66,8 @@ def name_tokens(placeholder: str, num_vectors: int) -> list[str]:
 
 
 def spell(text: str, tokens: Sequence[str]) -> str:
-    """The text with all tokens of the word where its first stands, as diffusers has it."""
-    return text.replace(tokens[0], " ".join(tokens))
+    """The text with all tokens of the word, if any, where its first stands, as diffusers has it."""
+    return text.replace(tokens[0], " ".join(tokens)) if tokens else text
 
 
 def find_initializer(
@@ -82,14 +82,14 @@ def find_initializer(
     for token in name_tokens(placeholder, num_vectors):
         if token in vocabulary or f"{token}</w>" in vocabulary:
             raise UserError(
-                f"instance.placeholder: {token} is in the base's vocabulary already; should be a "
+                f"subject.placeholder: {token} is in the base's vocabulary already; should be a "
                 "new word, such as <thing>"
             )
     ids = tokenizer(initializer, add_special_tokens=False).input_ids
     if len(ids) != 1:
         tokens = " ".join(tokenizer.convert_ids_to_tokens(ids))
         raise UserError(
-            f"instance.initializer: {initializer} is {len(ids)} tokens to the base ({tokens}); "
+            f"subject.initializer: {initializer} is {len(ids)} tokens to the base ({tokens}); "
             "should be a word that is one"
         )
     return ids[0]

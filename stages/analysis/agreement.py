@@ -5,10 +5,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from stages.analysis.metrics import MAIN_METRIC
 from stages.analysis.paired import DESCRIPTION
-from stages.config.results import DISAGREEMENTS_SCHEMA, METRIC_CORRELATIONS_SCHEMA
+from stages.files.results import DISAGREEMENTS_SCHEMA, METRIC_CORRELATIONS_SCHEMA
 
+MAIN_METRIC = "clip_cosine"
 NUM_PER_PAIR = 5
 SIGNS = {"higher": 1, "lower": -1, "neither": 0}
 
@@ -43,7 +43,7 @@ def find_disagreements(pictures: pd.DataFrame) -> pd.DataFrame:
     Args:
         pictures: A row a picture and metric, as `pair_metrics` gives them.
     """
-    sign = pictures["better"].map(SIGNS)
+    sign = pictures["direction"].map(SIGNS)
     judged = pictures.assign(gain=pictures["difference"] * sign)[sign != 0]
     judged["rank"] = judged.groupby(["set", "metric"])["gain"].rank(pct=True)
     main = judged[judged["metric"] == MAIN_METRIC]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.config.notation import format_number
+from stages.config.notation import format_number, word_set
+from stages.files.results import COLLAPSED_SCHEMA
 
 KINDS = {
     "num_black": "black",
@@ -16,25 +17,33 @@ KINDS = {
     "num_non_finite": "not finite",
     "num_duplicates": "duplicated",
 }
-"""Name of a count, as in metrics/V.json, to its word. A picture may be of several kinds."""
+"""Name of a count to its word. A picture may be of several kinds."""
 SMALLEST_SHARE_RECOGNISED = 0.5
 """Below this share of the baseline's zero-shot accuracy more was lost than is left."""
 
 
-def count_bad(scores: pd.DataFrame) -> int:
-    """Pictures that are black, flat or not finite."""
-    return int((scores["is_black"] | scores["is_flat"] | ~scores["is_finite"]).sum())
-
-
 def count_collapse(scores: pd.DataFrame) -> dict[str, int]:
-    """The counts of `KINDS` and `num_images`, as metrics/V.json has them."""
+    """How many pictures of a variant are of each kind.
+
+    `num_bad` are black, flat or not finite; a duplicate is no bad picture by itself.
+    """
+    kinds = _find_kinds(scores)
     return {
         "num_images": len(scores),
-        "num_black": int(scores["is_black"].sum()),
-        "num_flat": int(scores["is_flat"].sum()),
-        "num_non_finite": int((~scores["is_finite"]).sum()),
-        "num_duplicates": int(scores["is_duplicate"].sum()),
+        **{name: int(count) for name, count in kinds.sum().items()},
+        "num_bad": int(kinds.drop(columns="num_duplicates").any(axis=1).sum()),
     }
+
+
+def list_collapsed(scores: pd.DataFrame) -> pd.DataFrame:
+    """The pictures that are of any kind, with all of their kinds as the reason."""
+    kinds = _find_kinds(scores)
+    kinds = kinds[kinds.any(axis=1)]
+    reasons = [
+        ", ".join(word for name, word in KINDS.items() if row[name])
+        for row in kinds.to_dict("records")
+    ]
+    return scores.loc[kinds.index].assign(reason=reasons)[list(COLLAPSED_SCHEMA)]
 
 
 def word_collapse(
@@ -43,12 +52,18 @@ def word_collapse(
     """Sentences on the fine-tuned model's bad pictures and what is no longer recognised, or "".
 
     Args:
-        baseline: Counts as `count_collapse` gives them; metrics/baseline.json holds them too.
-        finetuned: Likewise.
+        baseline: Counts, as `count_collapse` gives them.
+        finetuned: Counts of the other variant.
         sets: Rows of `compare_sets`.
     """
     sentences = [_word_counts(baseline, finetuned), *map(_word_recognition, sets)]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _find_kinds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Of which kinds each picture is, a column a kind."""
+    flags = (scores["is_black"], scores["is_flat"], ~scores["is_finite"], scores["is_duplicate"])
+    return pd.DataFrame(dict(zip(KINDS, flags, strict=True)))
 
 
 def _word_counts(baseline: Mapping[str, int], finetuned: Mapping[str, int]) -> str:
@@ -71,6 +86,6 @@ def _word_recognition(row: Mapping[str, Any]) -> str:
     if after >= before * SMALLEST_SHARE_RECOGNISED:
         return ""
     return (
-        f"Collapse: zero-shot accuracy on {row['set']} prompts fell from "
+        f"Collapse: zero-shot accuracy on {word_set(row['set'])} prompts fell from "
         f"{format_number(before, 3)} to {format_number(after, 3)}."
     )

@@ -1,4 +1,4 @@
-"""Distances between two sets of embeds, and diversity within one; numpy alone.
+"""Metrics of several pictures: distances between two sets of embeds, and diversity within one.
 
 Squared maximum mean discrepancies (Gretton et al. 2012) in the scorer's space of unit-norm embeds.
 """
@@ -39,8 +39,11 @@ def compute_gaussian_kernel(a: Embeds, b: Embeds) -> NDArray[np.float64]:
     return np.exp(-np.maximum(squares, 0) / (2 * CMMD_SIGMA**2))
 
 
-KID = Distance(compute_polynomial_kernel, is_unbiased=True, scale=1.0)
-CMMD = Distance(compute_gaussian_kernel, is_unbiased=False, scale=1000.0)
+DISTANCES = {
+    "kid": Distance(compute_polynomial_kernel, is_unbiased=True, scale=1.0),
+    "cmmd": Distance(compute_gaussian_kernel, is_unbiased=False, scale=1000.0),
+}
+"""Of the pictures of a set to the training pictures, by the name of the metric."""
 
 
 def take_reference(training_embeds: Embeds) -> Embeds:
@@ -74,6 +77,10 @@ def measure_diversity(embeds: Embeds) -> float:
     num_images = len(embeds)
     total = np.square(np.asarray(embeds, np.float64).sum(axis=0)).sum()
     return float(1 - (total - num_images) / (num_images * (num_images - 1)))
+
+
+DIVERSITIES = {"diversity": measure_diversity}
+"""Of the pictures of a prompt, by the name of the metric."""
 
 
 def _average_within(embeds: Embeds, distance: Distance) -> float:

@@ -5,8 +5,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from stages.analysis.interval import Floats
-from stages.analysis.resampling import smallest_p_value
+from stages.analysis.resampling import Floats, smallest_p_value
 from stages.config.params import CompareParams
 
 POWER = 0.8

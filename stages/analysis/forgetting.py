@@ -5,8 +5,8 @@ import math
 import pandas as pd
 
 from stages.analysis.agreement import SIGNS
-from stages.analysis.interval import Interval
-from stages.config.results import FORGETTING_SCHEMA
+from stages.analysis.resampling import Interval
+from stages.files.results import FORGETTING_SCHEMA
 
 
 def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:
@@ -18,10 +18,10 @@ def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:
     Args:
         by_metric: As `compare_metrics` gives it.
     """
-    judged = by_metric[by_metric["better"] != "neither"]
+    judged = by_metric[by_metric["direction"] != "neither"]
     in_domain, out_of_domain = (
         {row["metric"]: _orient(row) for row in judged[judged["set"] == name].to_dict("records")}
-        for name in ("class", "marketing")
+        for name in ("in_domain", "marketing")
     )
     rows = []
     for metric, gain in in_domain.items():
@@ -51,6 +51,6 @@ def divide_intervals(
 
 def _orient(row: dict) -> tuple[float, float, float]:
     """Difference and interval, negated where lower is better."""
-    if SIGNS[row["better"]] > 0:
+    if SIGNS[row["direction"]] > 0:
         return row["difference"], row["ci_low"], row["ci_high"]
     return -row["difference"], -row["ci_high"], -row["ci_low"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.analysis.interval import Floats
+from stages.analysis.resampling import Floats
 
 
 def adjust_holm(p_values: Floats) -> Floats:

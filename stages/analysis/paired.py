@@ -4,13 +4,13 @@ The unit is the prompt: pictures of one prompt are not independent, so they are 
 Both variants of a picture start from the same noise, so each difference is a paired one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from stages.analysis.metrics import Metric
 from stages.config.mistakes import UserError
+from stages.files.facts import Facts
 
 KEY = ["prompt_id", "index"]
 DESCRIPTION = ["file_name", "prompt_id", "set", "class", "prompt", "index"]
@@ -59,27 +59,28 @@ def pair_scores(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> pd.DataFrame
 
 
 def pair_metrics(
-    baseline: pd.DataFrame, finetuned: pd.DataFrame, metrics: Sequence[Metric]
+    baseline: pd.DataFrame, finetuned: pd.DataFrame, facts: Mapping[str, Facts]
 ) -> pd.DataFrame:
-    """A row a picture and metric; a metric that a set has no number for at all is left out there.
+    """A row a picture and metric of a picture, but for one of which a set has no number at all.
 
     Returns:
-        `DESCRIPTION`, `metric`, `better`, `baseline`, `finetuned`, `difference`.
+        `DESCRIPTION`, `metric`, `direction`, `baseline`, `finetuned`, `difference`.
 
     Raises:
         UserError: As `pair_scores`, or a metric has no column.
     """
     baseline, finetuned = align_scores(baseline, finetuned)
     tables = []
-    for _, rows in baseline.groupby("set", sort=False):
-        for metric in metrics:
-            before = _take_values(baseline.loc[rows.index], metric, "baseline")
-            after = _take_values(finetuned.loc[rows.index], metric, "finetuned")
+    columns = {name: entry.column for name, entry in facts.items() if entry.unit == "picture"}
+    for set_name, rows in baseline.groupby("set", sort=False):
+        for metric, column in columns.items():
+            before = _take_values(baseline.loc[rows.index], metric, column, "baseline")
+            after = _take_values(finetuned.loc[rows.index], metric, column, "finetuned")
             if before is not None and after is not None:
                 tables.append(
                     rows[DESCRIPTION].assign(
-                        metric=metric.name,
-                        better=metric.better_in(rows["set"].iloc[0]),
+                        metric=metric,
+                        direction=facts[metric].direction[str(set_name)],
                         baseline=before,
                         finetuned=after,
                         difference=after - before,
@@ -95,7 +96,7 @@ def average_per_prompt(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def average_metrics(values: pd.DataFrame) -> pd.DataFrame:
     """Mean of each prompt and metric over its pictures; `values` as `pair_metrics` gives them."""
-    return _average(values, [], ["metric", "better"])
+    return _average(values, [], ["metric", "direction"])
 
 
 def _average(pairs: pd.DataFrame, more_values: list[str], more_keys: list[str]) -> pd.DataFrame:
@@ -106,16 +107,15 @@ def _average(pairs: pd.DataFrame, more_values: list[str], more_keys: list[str]) 
     return means.reset_index()
 
 
-def _take_values(scores: pd.DataFrame, metric: Metric, variant: str) -> pd.Series | None:
-    if metric.column not in scores:
+def _take_values(scores: pd.DataFrame, metric: str, column: str, variant: str) -> pd.Series | None:
+    if column not in scores:
         raise UserError(
-            f"{variant} scores: no column {metric.column} for metric {metric.name}; "
-            f"run `dvc repro score`"
+            f"{variant} scores: no column {column} for metric {metric}; run `dvc repro score`"
         )
-    if scores[metric.column].isna().all():
+    if scores[column].isna().all():
         return None
-    _check_numbers(scores, metric.column, variant)
-    return scores[metric.column].astype(float)
+    _check_numbers(scores, column, variant)
+    return scores[column].astype(float)
 
 
 def _check_keys(scores: pd.DataFrame, variant: str) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from stages.analysis.interval import Floats, Interval
+from stages.analysis.resampling import Floats, Interval
 from stages.analysis.verdict import judge
 from stages.config.mistakes import UserError
+from stages.config.notation import word_set
 from stages.config.params import CompareParams
-from stages.config.results import POOLED_SCHEMA
+from stages.files.results import POOLED_SCHEMA
 
 _TINY = 1e-12
 """No p-value is told from a smaller one."""
@@ -49,8 +50,8 @@ def pool_seeds(tables: Mapping[str, pd.DataFrame], params: CompareParams) -> pd.
         wide = values.unstack("experiment")  # (P, S)
         if wide.isna().any(axis=None):
             raise UserError(
-                f"{', '.join(tables)}: not the same {set_name} prompts; pool experiments that "
-                "differ in their seeds alone"
+                f"{', '.join(tables)}: not the same {word_set(set_name)} prompts; pool experiments "
+                "that differ only in their seeds"
             )
         row = _pool(wide.to_numpy().T, params, is_main=metric == "clip_cosine")
         rows.append({"set": set_name, "metric": metric, **row})

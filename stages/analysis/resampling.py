@@ -3,12 +3,15 @@
 Why these, and how often they are right: docs/adr/0011-statistics.md.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from stages.analysis.interval import Floats, Interval
 from stages.config.params import CompareParams
+
+Floats = NDArray[np.float64]
 
 FEWEST_FOR_BOOTSTRAP = 6
 """Fewer values repeat so often in a resample that its spread is noise."""
@@ -18,6 +21,13 @@ VALUES_AT_ONCE = 2**22
 
 _ROUNDING = 1e-12
 """A resample whose variance is so much smaller than the data's has one value only."""
+
+
+class Interval(NamedTuple):
+    """Confidence limits; both NaN where there is only one value."""
+
+    low: float
+    high: float
 
 
 def bootstrap_interval(differences: Floats, params: CompareParams) -> Interval:

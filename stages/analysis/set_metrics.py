@@ -1,34 +1,27 @@
 """Metrics of several pictures at once: distance to the training pictures, diversity of a prompt."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stages.analysis.distances import (
-    CMMD,
-    KID,
+    DISTANCES,
+    DIVERSITIES,
     Distance,
     Embeds,
     average_to,
     compute_distance,
     iterate_rows,
-    measure_diversity,
     take_reference,
 )
-from stages.analysis.interval import Floats
-from stages.analysis.metrics import DIVERSITY
 from stages.analysis.paired import PROMPT, align_scores
-from stages.analysis.resampling import bootstrap_interval
+from stages.analysis.resampling import Floats, bootstrap_interval
 from stages.config.mistakes import UserError
 from stages.config.params import CompareParams
-from stages.config.results import BY_METRIC_SCHEMA
-
-Provenance = Mapping[str, Mapping[str, Any]]
-"""What data/scores/V.json holds: metric to what is known of it."""
-
-_DISTANCES = {"kid": KID, "cmmd": CMMD}
+from stages.files.facts import Facts
+from stages.files.results import BY_METRIC_SCHEMA
 
 
 class EmbeddedPairs(NamedTuple):
@@ -64,43 +57,45 @@ def pair_embeds(
     return EmbeddedPairs(before, baseline_embeds[before["row"]], finetuned_embeds[after["row"]])
 
 
-def compare_diversity(pairs: EmbeddedPairs, provenance: Provenance) -> pd.DataFrame:
-    """A row a prompt of several pictures, with the columns of `average_metrics`."""
-    columns = [*PROMPT, "metric", "better", "num_images", "baseline", "finetuned", "difference"]
-    if DIVERSITY not in provenance:
-        return pd.DataFrame(columns=columns)
-    name = (DIVERSITY, provenance[DIVERSITY]["better"])
+def compare_diversity(pairs: EmbeddedPairs, facts: Mapping[str, Facts]) -> pd.DataFrame:
+    """A row a prompt of several pictures and metric, with the columns of `average_metrics`."""
+    columns = [*PROMPT, "metric", "direction", "num_images", "baseline", "finetuned", "difference"]
     rows = []
-    for prompt, group in pairs.scores.groupby(PROMPT, sort=False):
-        if len(group) > 1:
-            before = measure_diversity(pairs.baseline[group.index])
-            after = measure_diversity(pairs.finetuned[group.index])
-            rows.append((*prompt, *name, len(group), before, after, after - before))
+    for metric, entry in facts.items():
+        if entry.unit != "prompt":
+            continue
+        measure = DIVERSITIES[metric]
+        for prompt, group in pairs.scores.groupby(PROMPT, sort=False):
+            if len(group) > 1:
+                before = measure(pairs.baseline[group.index])
+                after = measure(pairs.finetuned[group.index])
+                name = (metric, entry.direction[prompt[PROMPT.index("set")]])
+                rows.append((*prompt, *name, len(group), before, after, after - before))
     return pd.DataFrame(rows, columns=columns)
 
 
 def compare_distances(
-    pairs: EmbeddedPairs, reference: Embeds, provenance: Provenance, params: CompareParams
+    pairs: EmbeddedPairs, reference: Embeds, facts: Mapping[str, Facts], params: CompareParams
 ) -> pd.DataFrame:
-    """A row of `BY_METRIC_SCHEMA` a distance in `provenance`: class prompts to `reference`, (M, E).
+    """A row of `BY_METRIC_SCHEMA` a metric of a set: in-domain prompts to `reference`, (M, E).
 
     It has an interval but no p-value: the signs of what is no mean cannot be flipped.
     """
     reference = take_reference(reference)
-    in_domain = (pairs.scores["set"] == "class").to_numpy()
+    in_domain = (pairs.scores["set"] == "in_domain").to_numpy()
     variants = (pairs.baseline[in_domain], pairs.finetuned[in_domain])
     prompts, names = pd.factorize(pairs.scores["prompt_id"][in_domain])
     rows = []
-    named = [name for name in _DISTANCES if name in provenance]
+    named = [name for name, entry in facts.items() if entry.unit == "set"]
     for metric in named if len(prompts) > 1 else ():
-        distance = _DISTANCES[metric]
+        distance = DISTANCES[metric]
         before, after = (compute_distance(embeds, reference, distance) for embeds in variants)
         values = take_pseudo_values(prompts, variants, reference, distance)
         interval = bootstrap_interval(values + (after - before), params)
         row = {
-            "set": "class",
+            "set": "in_domain",
             "metric": metric,
-            "better": provenance[metric]["better"],
+            "direction": facts[metric].direction["in_domain"],
             "num_prompts": len(names),
             "num_images": len(prompts),
             "baseline": before,

@@ -7,12 +7,16 @@ from typing import Any
 import pandas as pd
 
 from stages.analysis.effect import compute_effect_size, find_smallest_detectable_difference
-from stages.analysis.interval import Interval
 from stages.analysis.multiple import adjust_holm
-from stages.analysis.resampling import bootstrap_interval, sign_flip_p_value, smallest_p_value
-from stages.analysis.verdict import Verdict, judge
+from stages.analysis.resampling import (
+    Interval,
+    bootstrap_interval,
+    sign_flip_p_value,
+    smallest_p_value,
+)
+from stages.analysis.verdict import KEYWORDS, Verdict, judge
 from stages.config.params import CompareParams
-from stages.config.results import (
+from stages.files.results import (
     BY_CLASS_SCHEMA,
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
@@ -34,8 +38,8 @@ def compare_sets(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
 
 
 def compare_classes(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
-    """A row a class of the class prompts; verdicts by p-values adjusted for all of the classes."""
-    in_domain = prompts[prompts["set"] == "class"]
+    """A row a class of the in-domain prompts; verdicts by p-values adjusted for all classes."""
+    in_domain = prompts[prompts["set"] == "in_domain"]
     groups = dict(list(in_domain.groupby("class", sort=False)))
     if not groups:
         return pd.DataFrame(columns=list(BY_CLASS_SCHEMA))
@@ -60,30 +64,34 @@ def compare_prompts(
 def compare_metrics(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
     """A row a set and metric; `prompts` as `average_metrics` gives them."""
     rows = [
-        {"set": name, "metric": metric, "better": better, **_estimate(group, params)}
-        for (name, metric, better), group in prompts.groupby(
-            ["set", "metric", "better"], sort=False
+        {"set": name, "metric": metric, "direction": direction, **_estimate(group, params)}
+        for (name, metric, direction), group in prompts.groupby(
+            ["set", "metric", "direction"], sort=False
         )
     ]
     return pd.DataFrame(rows)[list(BY_METRIC_SCHEMA)]
 
 
-def summarise(
-    by_set: pd.DataFrame, num_bad_images: int, num_duplicates: int
-) -> dict[str, float | int | None]:
-    """A dozen flat numbers for `dvc exp show`; the counts are of the fine-tuned pictures."""
-    rows = {row["set"]: row for row in by_set.to_dict("records")}
-    summary: dict[str, Any] = {}
-    if "class" in rows:
-        for name in ("baseline", "finetuned", "difference", "ci_low", "ci_high", "p_value"):
-            summary[f"clip_cosine_class_{name}"] = rows["class"][name]
-    if "marketing" in rows:
-        for name in ("difference", "ci_low", "ci_high", "p_value"):
-            summary[f"clip_cosine_marketing_{name}"] = rows["marketing"][name]
-    if "class" in rows:
-        before, after = (rows["class"][name] for name in _ACCURACY_NAMES.values())
-        summary["zero_shot_accuracy_class_difference"] = after - before
-    summary |= {"num_bad_images": num_bad_images, "num_duplicates": num_duplicates}
+def summarise(by_set: pd.DataFrame, num_bad: int) -> dict[str, float | int | str | None]:
+    """What `dvc metrics show` and `dvc exp show` print; null where there is no such set or number.
+
+    `difference`, `low` and `high` are of CLIP cosine; `num_bad` are fine-tuned pictures.
+    """
+    rows = by_set.set_index("set").reindex(["in_domain", "marketing"])
+    in_domain, marketing = rows.to_dict("records")
+    before, after = (in_domain[name] for name in _ACCURACY_NAMES.values())
+    summary: dict[str, Any] = {
+        "in_domain_difference": in_domain["difference"],
+        "in_domain_low": in_domain["ci_low"],
+        "in_domain_high": in_domain["ci_high"],
+        "in_domain_verdict": KEYWORDS.get(in_domain["verdict"]),
+        "in_domain_zero_shot_difference": after - before,
+        "marketing_difference": marketing["difference"],
+        "marketing_low": marketing["ci_low"],
+        "marketing_high": marketing["ci_high"],
+        "marketing_verdict": KEYWORDS.get(marketing["verdict"]),
+        "bad_pictures": num_bad,
+    }
     return {name: None if pd.isna(value) else value for name, value in summary.items()}
 
 

@@ -4,16 +4,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from stages.analysis.interval import Floats, Interval
+from stages.analysis.resampling import Floats, Interval
 from stages.config.notation import (
     format_interval,
     format_number,
     format_p_value,
     format_signed,
+    word_set,
 )
 from stages.config.params import CompareParams
 
 Verdict = Literal["better", "worse", "no difference shown", "too little data to say"]
+KEYWORDS: dict[str, str] = {
+    "better": "better",
+    "worse": "worse",
+    "no difference shown": "no_difference",
+    "too little data to say": "too_little_data",
+}
+"""Short, as in the columns of `dvc exp show`."""
 
 
 def judge(
@@ -36,28 +44,19 @@ def judge(
 
 
 def word_headline(rows: Sequence[Mapping[str, Any]], params: CompareParams) -> str:
-    """The verdicts alone: "Better on class prompts, worse on marketing prompts"."""
+    """The verdicts, without numbers: "Better on in-domain prompts, worse on marketing prompts"."""
     sets: dict[str, list[str]] = {}
     for row in rows:
         claim = row["verdict"] + (", by less than matters," if _is_small(row, params) else "")
-        sets.setdefault(claim, []).append(row["set"])
+        sets.setdefault(claim, []).append(word_set(row["set"]))
     headline = ", ".join(f"{claim} on {_join(claim, names)}" for claim, names in sets.items())
     return headline[:1].upper() + headline[1:]
 
 
-def word_verdict(
-    rows: Sequence[Mapping[str, Any]], params: CompareParams, collapse: str = ""
-) -> str:
-    """One sentence over the rows of `compare_sets`; before it, on a line of its own, collapse.
-
-    Args:
-        rows: Rows of `compare_sets`.
-        params: With which they were compared.
-        collapse: What `word_collapse` says.
-    """
-    sentence = "; ".join(_word_set(row, params) for row in rows)
-    lines = [collapse, f"{sentence[:1].upper()}{sentence[1:]}."]
-    return "\n".join(line for line in lines if line)
+def word_verdict(rows: Sequence[Mapping[str, Any]], params: CompareParams) -> str:
+    """One sentence over the rows of `compare_sets`."""
+    sentence = "; ".join(_word_row(row, params) for row in rows)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def _is_small(row: Mapping[str, Any], params: CompareParams) -> bool:
@@ -72,7 +71,7 @@ def _join(claim: str, names: list[str]) -> str:
     return f"{word.join(names)} prompts"
 
 
-def _word_set(row: Mapping[str, Any], params: CompareParams) -> str:
+def _word_row(row: Mapping[str, Any], params: CompareParams) -> str:
     numbers = f"{format_signed(row['difference'])} CLIP cosine"
     if not math.isnan(row["ci_low"]):
         interval = format_interval(row["ci_low"], row["ci_high"])
@@ -84,7 +83,7 @@ def _word_set(row: Mapping[str, Any], params: CompareParams) -> str:
     claim = _CLAIMS[row["verdict"]]
     if _is_small(row, params):
         claim += f", by less than matters: than {params.smallest_relevant_difference:g}"
-    return f"on {row['num_prompts']} {row['set']} prompts {claim} ({numbers})"
+    return f"on {row['num_prompts']} {word_set(row['set'])} prompts {claim} ({numbers})"
 
 
 def _word_sensitivity(smallest: float) -> str:

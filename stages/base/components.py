@@ -4,7 +4,6 @@ Only safetensors and JSON are read: no pickle, no remote code. Weights arrive as
 """
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from stages.base.base_files import describe_base
 from stages.config.mistakes import UserError
 from stages.config.params import BaseParams
-from stages.files.models import is_local
+from stages.files.hub import is_local
 
 logger = logging.getLogger(__name__)
 
@@ -94,18 +93,6 @@ def load_pipeline(base: BaseParams, unet: UNet2DConditionModel) -> StableDiffusi
             feature_extractor=None,  # the safety checker's
             requires_safety_checker=False,
         )
-
-
-def measure_peak_memory() -> float:
-    """Peak memory of this process in MiB: of the GPU if there is one, else of the CPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    if sys.platform == "win32":  # which has no `resource`
-        return 0.0
-    import resource  # noqa: PLC0415
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _load_model(kind: Any, base: BaseParams, part: str, **dtype: torch.dtype) -> Any:

@@ -5,6 +5,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from stages.config.mistakes import UserError
+
 DECODE_BATCH_SIZE = 8
 """Pictures the decoder takes at once; at 256 px more would need gigabytes for its widest layer."""
 
@@ -54,3 +56,18 @@ def to_uint8(images: Tensor) -> np.ndarray:
     """Images (B, 3, H, W) in [0, 1] as uint8 (B, H, W, 3); what is not finite becomes black."""
     finite = images.nan_to_num(0, posinf=0, neginf=0)
     return (finite.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
+
+
+def measure_latents(vae: AutoencoderKL, resolution_px: int) -> tuple[int, int, int]:
+    """Channels, height and width of the latents of square pictures.
+
+    Raises:
+        UserError: The VAE can't halve the pictures as often as it would.
+    """
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if resolution_px % factor:
+        raise UserError(
+            f"resolution_px is {resolution_px}; the base's VAE needs a multiple of {factor}"
+        )
+    side = resolution_px // factor
+    return vae.config.latent_channels, side, side

@@ -1,15 +1,36 @@
 """Prompt strings to prompt embeddings, as StableDiffusionPipeline makes them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from stages.files.tensors import map_tensor
+
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
+
+
+def encode_distinct(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Iterable[str], folder: Path
+) -> tuple[list[str], Tensor]:
+    """The empty prompt and each distinct prompt, K in all, and their embeddings, (K, L, D).
+
+    These lie in a file in `folder`, as they may be larger than the memory. Prompts that are cut are
+    logged.
+    """
+    distinct = list(dict.fromkeys(["", *prompts]))
+    warn_of_cuts(tokenizer, distinct)
+    shape = (len(distinct), tokenizer.model_max_length, text_encoder.config.hidden_size)
+    embeds = map_tensor(folder / "prompt_embeds", shape)
+    for first in range(0, len(distinct), BATCH_SIZE):
+        rows = slice(first, first + BATCH_SIZE)
+        embeds[rows] = encode_prompts(tokenizer, text_encoder, distinct[rows])
+    return distinct, embeds
 
 
 @torch.inference_mode()

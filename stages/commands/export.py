@@ -1,7 +1,7 @@
 """models/finetuned/ -> models/exported/: the fine-tuned model, for use without this project.
 
 `pipeline/` is a whole diffusers pipeline: the base with the trained weights, or the new word, in
-it. For method lora, `lora.safetensors` is the adapter alone, as kohya's sd-scripts, AUTOMATIC1111
+it. For method lora, `lora.safetensors` is just the adapter, as kohya's sd-scripts, AUTOMATIC1111
 and ComfyUI read it; diffusers reads that of models/finetuned/, too.
 `finetune.json` says how it was trained, on which base.
 """

@@ -16,8 +16,8 @@ from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.notation import format_interval, format_signed
 from stages.config.params import PARAMS, Params, load_params, parse_params
-from stages.config.results import FORGETTING_SCHEMA, METHODS_SCHEMA
 from stages.files.atomic import replace_file
+from stages.files.results import FORGETTING_SCHEMA, METHODS_SCHEMA
 from stages.files.tables import parse_csv, write_table
 from stages.reporting.methods import draw_methods
 from stages.run.entry import run_stage
@@ -25,7 +25,8 @@ from stages.run.entry import run_stage
 logger = logging.getLogger(__name__)
 
 METRIC = "clip_cosine"
-COST = ("num_trainable_parameters", "validation_loss_change")
+TRAINING = ("learning_rate", "num_trainable_parameters", "validation_loss_change")
+"""Keys of data/finetune.json."""
 COMPARED = (
     "method",
     "learning_rate",
@@ -49,7 +50,7 @@ def main(*experiments: str) -> None:
     check_alike(params)
     rows = [read_row(name, values) for name, values in params.items()]
     table = pd.DataFrame(rows, columns=list(METHODS_SCHEMA))
-    write_table(table, paths.METHODS)
+    write_table(table, paths.METHODS_TABLE)
     figure = draw_methods(table, load_params().compare.confidence_level)
     with replace_file(paths.METHODS_CHART) as partial:
         page = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
@@ -66,8 +67,8 @@ def check_alike(params: dict[str, Params]) -> None:
         for section, values in kept[name].items():
             if values != kept[first][section]:
                 raise UserError(
-                    f"{name}: {section} is not as in {first}; compare experiments that differ in "
-                    f"{', '.join(f'finetune.{key}' for key in COMPARED)} alone"
+                    f"{name}: {section} is not as in {first}; compare experiments that differ "
+                    f"only in {', '.join(f'finetune.{key}' for key in COMPARED)}"
                 )
 
 
@@ -82,8 +83,7 @@ def read_row(experiment: str, params: Params) -> dict[str, Any]:
     return {
         "experiment": experiment,
         "method": params.finetune.method,
-        "learning_rate": params.learning_rate,
-        **read_values(experiment, str(paths.FINETUNE_METRICS), COST),
+        **read_values(experiment, str(paths.TRAINING), TRAINING),
         **{name: rows[0][name] for name in METHODS_SCHEMA if name in FORGETTING_SCHEMA},
     }
 
@@ -94,7 +94,7 @@ def word_row(row: dict[str, Any]) -> str:
     change = format_interval(row["change_ci_low"], row["change_ci_high"])
     return (
         f"{row['experiment']}: {row['num_trainable_parameters']:,} parameters, validation loss "
-        f"{format_signed(row['validation_loss_change'])}, class {METRIC} "
+        f"{format_signed(row['validation_loss_change'])}, in-domain {METRIC} "
         f"{format_signed(row['gain_in_domain'])} ({gain}), marketing "
         f"{format_signed(row['change_out_of_domain'])} ({change})"
     )

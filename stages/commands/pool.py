@@ -15,9 +15,9 @@ from stages.analysis.pooled import pool_seeds
 from stages.commands.experiments import check_distinct, read_text
 from stages.config import paths
 from stages.config.mistakes import UserError
-from stages.config.notation import format_interval, format_p_value, format_signed
+from stages.config.notation import format_interval, format_p_value, format_signed, word_set
 from stages.config.params import PARAMS, load_params, parse_params
-from stages.config.results import BY_PROMPT_SCHEMA
+from stages.files.results import BY_PROMPT_SCHEMA
 from stages.files.tables import parse_csv, write_table
 from stages.run.entry import run_stage
 
@@ -40,7 +40,9 @@ def main(*experiments: str) -> None:
     write_table(pooled, paths.POOLED)
     for name, table in tables.items():
         for set_name, rows in table.groupby("set", sort=False):
-            logger.info("%s, %s: %s", name, set_name, format_signed(rows["difference"].mean()))
+            logger.info(
+                "%s, %s: %s", name, word_set(set_name), format_signed(rows["difference"].mean())
+            )
     for row in pooled.to_dict("records"):
         logger.info("%s", word_row(row))
 
@@ -73,14 +75,15 @@ def check_alike(params: dict[str, dict[str, Any]]) -> None:
             if section not in _HARMLESS and section_values != params[first][section]:
                 raise UserError(
                     f"{name}: {section} is not as in {first}; pool experiments that differ in "
-                    "finetune.seed alone"
+                    "finetune.seed only"
                 )
 
 
 def word_row(row: dict[str, Any]) -> str:
     """A pooled row as a line."""
     return (
-        f"{row['set']} {row['metric']}, {row['num_seeds']} seeds x {row['num_prompts']} prompts: "
+        f"{word_set(row['set'])} {row['metric']}, "
+        f"{row['num_seeds']} seeds x {row['num_prompts']} prompts: "
         f"{format_signed(row['difference'])} ({format_interval(row['ci_low'], row['ci_high'])}, "
         f"p {format_p_value(row['p_value'])}) {row['verdict']}".rstrip()
     )

@@ -8,6 +8,11 @@ MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
+def word_set(name: str) -> str:
+    """A value of the column `set` as people read it, before "prompts": "in-domain"."""
+    return name.replace("_", "-")
+
+
 def format_number(value: float, digits: int = 4) -> str:
     """A number with so many decimals and a true minus; an en dash if there is none."""
     if value is None or math.isnan(value):

@@ -1,11 +1,12 @@
 """params.yaml as frozen, typed and bounded sections.
 
-There are no defaults and no unknown keys, and every mistake is named at once.
+No key has a default, but for the columns of a parquet file. There are no unknown keys, and every
+mistake is named at once. Nothing is derived here: a change of this file re-runs no stage.
 """
 
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -67,9 +68,14 @@ def _check_distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _read_word(word: str) -> BeforeValidator:
+    """Take a word of the file for None: DVC's writer would turn a null into nothing at all."""
+    return BeforeValidator(lambda value: None if value == word else value)
+
+
 def _check_source_root(root: str | None, source: str | None) -> str | None:
     if source == "drawn" and root is not None:
-        raise ValueError("should be null: source drawn reads no files")
+        raise ValueError("should be none: source drawn reads no files")
     if source not in (None, "drawn") and root is None:
         raise ValueError(f"should be a path: source {source} reads files")
     return root
@@ -87,10 +93,15 @@ Word = Annotated[Phrase, AfterValidator(_check_word)]
 Template = Annotated[Phrase, AfterValidator(_check_template)]
 Names = Annotated[tuple[Phrase, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 Templates = Annotated[tuple[Template, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+T = TypeVar("T")
+Maybe = Annotated[T | None, _read_word("none")]
+"""A value, or None for the word none."""
+Auto = Annotated[T | None, _read_word("auto")]
+"""A value, or None for the word auto."""
 
 Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
-INSTANCE_METHODS = ("textual_inversion", "dreambooth")
-"""Those that learn one thing from the pictures of `instance`."""
+SUBJECT_METHODS = ("textual_inversion", "dreambooth")
+"""Those that learn a subject from a few pictures of it."""
 ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
 
 
@@ -100,14 +111,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Column = Annotated[Text | None, Field(validate_default=True)]
+
+
 class DataParams(Section):
     """Where the pictures come from."""
 
     source: Literal["drawn", "cifar10", "parquet", "imagefolder"]
-    root: Text | None
-    image_column: Text | None
-    label_column: Text | None
-    caption_column: Text | None
+    root: Maybe[Text]
+    image_column: Column = None
+    label_column: Column = None
+    caption_column: Column = None
 
     @property
     def path(self) -> Path:
@@ -125,12 +139,12 @@ class DataParams(Section):
     def _check_column(cls, column: str | None, info: ValidationInfo) -> str | None:
         source = info.data.get("source")
         if source not in (None, "parquet") and column is not None:
-            raise ValueError(f"should be null: source {source} has no columns")
+            raise ValueError(f"should be left out: source {source} has no columns")
         if source == "parquet" and column is None:
             if info.field_name == "image_column":
                 raise ValueError("should name the column of encoded pictures: source is parquet")
             if info.field_name == "caption_column" and info.data.get("label_column") is None:
-                raise ValueError("should name a column, as label_column is null too")
+                raise ValueError("should name a column, as label_column is left out too")
         return column
 
 
@@ -149,10 +163,10 @@ class BaseParams(Section):
     """A base model with its scorer, resolution, precision, learning rates and pictures."""
 
     model: Text
-    revision: Text | None
-    weights_variant: Literal["fp16"] | None
+    revision: Maybe[Text]
+    weights_variant: Maybe[Literal["fp16"]]
     scorer: Text
-    scorer_pretrained: Text | None
+    scorer_pretrained: Maybe[Text]
     resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]
     precision: Literal["fp32", "bf16", "fp16"]
     learning_rates: LearningRates
@@ -181,6 +195,7 @@ class PromptsParams(Section):
 
     class_templates: Templates
     marketing: Annotated[tuple[MarketingPrompt, ...], Field(min_length=1)]
+    subject_templates: Templates
     file: Text
 
     @field_validator("marketing")
@@ -190,11 +205,11 @@ class PromptsParams(Section):
         return marketing
 
 
-class InstanceParams(Section):
-    """The one thing that textual_inversion and dreambooth learn."""
+class SubjectParams(Section):
+    """What textual_inversion and dreambooth learn from a few pictures."""
 
     source: Literal["drawn", "imagefolder"]
-    root: Text | None
+    root: Maybe[Text]
     num_pictures: Annotated[Count, Field(le=100)]
     num_held_out_pictures: Annotated[Count, Field(le=100)]
     seed: Seed
@@ -203,8 +218,6 @@ class InstanceParams(Section):
     initializer: Word
     identifier: Word
     caption_templates: Templates
-    prompt_templates: Templates
-    images_per_prompt: Count
 
     @field_validator("root")
     @classmethod
@@ -232,15 +245,13 @@ class DreamboothParams(Section):
 
     prior_loss_weight: Annotated[Float, Field(ge=0)]
     num_prior_pictures: Count
-    num_inference_steps: Annotated[Count, Field(le=1000)]
-    guidance_scale: Annotated[Float, Field(ge=1, le=100)]
 
 
 class FinetuneParams(Section):
     """How the U-Net is trained."""
 
     method: Method
-    learning_rate: Fraction | None
+    learning_rate: Auto[Fraction]
     lora: LoraParams
     textual_inversion: TextualInversionParams
     dreambooth: DreamboothParams
@@ -256,10 +267,10 @@ class FinetuneParams(Section):
     adam_weight_decay: Fraction
     adam_epsilon: Annotated[Float, Field(gt=0, le=1)]
     max_grad_norm: Annotated[Float, Field(gt=0)]
-    snr_gamma: Annotated[Float, Field(gt=0)] | None
+    snr_gamma: Maybe[Annotated[Float, Field(gt=0)]]
     noise_offset: Fraction
     caption_dropout_rate: Fraction
-    ema_decay: Decay | None
+    ema_decay: Maybe[Decay]
     validation_steps: Count
     checkpoint_steps: Count
     seed: Seed
@@ -273,23 +284,27 @@ class FinetuneParams(Section):
         return steps
 
     @property
-    def learns_instance(self) -> bool:
-        """Whether it is the pictures of `instance` that are trained on."""
-        return self.method in INSTANCE_METHODS
+    def learns_subject(self) -> bool:
+        """Whether the pictures of `subject` are trained on, instead of the pairs."""
+        return self.method in SUBJECT_METHODS
 
 
-class SampleParams(Section):
-    """How pictures are sampled, for both variants alike."""
+class DenoiseParams(Section):
+    """How noise becomes pictures."""
 
     scheduler: Literal["ddim", "ddpm", "dpm_solver_pp", "euler"]
     num_inference_steps: Annotated[Count, Field(le=1000)]
     guidance_scale: Annotated[Float, Field(ge=1, le=100)]
-    images_per_class_prompt: Count
-    images_per_marketing_prompt: Count
     batch_size: Count
-    shard_above: Count
-    pictures_per_shard: Count
     seed: Seed
+
+
+class SampleParams(DenoiseParams):
+    """Which pictures are sampled, for both variants alike."""
+
+    images_per_in_domain_prompt: Count
+    images_per_marketing_prompt: Count
+    images_per_subject_prompt: Count
 
 
 class ScoreParams(Section):
@@ -323,7 +338,7 @@ class LaunchParams(Section):
 
     num_processes: Count
     num_machines: Count
-    config_file: Text | None
+    config_file: Maybe[Text]
 
     @property
     def is_alone(self) -> bool:
@@ -342,7 +357,7 @@ class LaunchParams(Section):
     @classmethod
     def _check_config(cls, config_file: str | None, info: ValidationInfo) -> str | None:
         if config_file is not None and info.data.get("num_processes") == 1:
-            raise ValueError("should be null: one process is not launched")
+            raise ValueError("should be none: one process is not launched")
         return config_file
 
 
@@ -353,7 +368,7 @@ class Params(Section):
     base: str
     prepare: PrepareParams
     prompts: PromptsParams
-    instance: InstanceParams
+    subject: SubjectParams
     finetune: FinetuneParams
     sample: SampleParams
     score: ScoreParams
@@ -383,13 +398,6 @@ class Params(Section):
     def chosen(self) -> BaseParams:
         """The base that `base` names."""
         return self.bases[self.base]
-
-    @property
-    def learning_rate(self) -> float:
-        """The rate to train with: the one given, or else the base's own for the method."""
-        given = self.finetune.learning_rate
-        own = getattr(self.chosen.learning_rates, self.finetune.method)
-        return own if given is None else given
 
 
 def load_params() -> Params:

@@ -1,70 +1,82 @@
 """Embeds of pictures in and out, without torch."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from stages.config.mistakes import UserError
 from stages.files.atomic import replace_file
+from stages.files.tables import require_file
 
 NORM_TOLERANCE = 1e-3
+ROWS = "rows"
+"""Where the file's metadata says, as JSON, which picture each row is of."""
 
 
-class Reference(NamedTuple):
-    """What `reference` writes of the training pictures, in the order of the pairs.
+class PairEmbeds(NamedTuple):
+    """What `embed` writes of the pictures that were trained on or belong to the subject.
 
     Attributes:
+        rows: Columns source_id, split and class, in the order of the pairs.
         image_embeds: (M, E) float32, unit-norm.
-        class_index: (M,) int64, rows of `prepare.classes`; -1 for a picture without a class.
     """
 
+    rows: pd.DataFrame
     image_embeds: NDArray[np.float32]
-    class_index: NDArray[np.int64]
+
+    def select(self, split: str) -> "PairEmbeds":
+        """Those of one split."""
+        wanted = (self.rows["split"] == split).to_numpy()
+        return PairEmbeds(self.rows[wanted], self.image_embeds[wanted])
+
+
+def read_pair_embeds(path: Path) -> PairEmbeds:
+    """Read what `embed` wrote; see `read_image_embeds` for what it raises."""
+    image_embeds, metadata = _read(path, "embed")
+    rows = pd.DataFrame(json.loads(metadata.get(ROWS, "{}")))
+    if len(rows) != len(image_embeds):
+        raise UserError(f"{path}: its parts are of different lengths; run `dvc repro embed`")
+    return PairEmbeds(rows, image_embeds)
+
+
+def write_pair_embeds(path: Path, embeds: PairEmbeds) -> None:
+    """Write embeds with what is known of each row."""
+    rows = embeds.rows.astype(object).where(embeds.rows.notna(), None).to_dict("list")
+    write_image_embeds(path, embeds.image_embeds, {ROWS: json.dumps(rows)})
 
 
 def read_image_embeds(path: Path, stage: str) -> NDArray[np.float32]:
-    """Read `image_embeds`, (N, E), of a safetensors file.
-
-    Args:
-        path: The file.
-        stage: The stage that makes the file.
+    """Read embeds, (N, E); `stage` is what makes the file.
 
     Raises:
-        UserError: Names the stage that makes the file.
-        UserError: The file is broken or holds something else.
+        UserError: The file is missing, broken, or holds something else.
     """
-    return _read_arrays(path, ("image_embeds",), stage)["image_embeds"]
+    return _read(path, stage)[0]
 
 
-def read_reference(path: Path) -> Reference:
-    """Read the embeds of the training pictures; see `read_image_embeds` for what it raises."""
-    reference = Reference(**_read_arrays(path, Reference._fields, "reference"))
-    if len(reference.image_embeds) != len(reference.class_index):
-        raise UserError(f"{path}: its arrays are of different lengths; run `dvc repro reference`")
-    return reference
-
-
-def write_embeds(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays by name, whole or not at all; `image_embeds` among them, of unit norm."""
-    norms = np.linalg.norm(arrays["image_embeds"], axis=1)
+def write_image_embeds(
+    path: Path, image_embeds: NDArray[Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write embeds, (N, E), of unit norm, whole or not at all."""
+    norms = np.linalg.norm(image_embeds, axis=1)
     if not np.allclose(norms, 1, rtol=0, atol=NORM_TOLERANCE):
         raise UserError(f"{path}: the scorer gave an embed that is not finite; its weights are bad")
+    arrays = {"image_embeds": np.ascontiguousarray(image_embeds)}
     with replace_file(path) as partial:
-        partial.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+        partial.write_bytes(save(arrays, dict(metadata or {})))
 
 
-def _read_arrays(path: Path, names: tuple[str, ...], stage: str) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise UserError(f"no file {path}; run `dvc repro {stage}`, which writes it")
+def _read(path: Path, stage: str) -> tuple[NDArray[np.float32], dict[str, str]]:
+    require_file(path, stage)
     try:
-        arrays = load_file(path)
-        return {name: arrays[name] for name in names}
-    except (SafetensorError, KeyError) as error:
-        raise UserError(
-            f"{path}: no {' and '.join(names)} ({error}); run `dvc repro {stage}`"
-        ) from None
+        with safe_open(path, framework="numpy") as file:
+            return file.get_tensor("image_embeds"), file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path}: no image_embeds ({error}); run `dvc repro {stage}`") from None

@@ -1,133 +1,173 @@
-"""How to get a model that is not here: ask the hub once, and say what to do in one line.
+"""Whether the files of a model are here, and what to do in one line if they can't be had.
 
+A model is a folder, or a repository of the hub, whose files lie in the cache of huggingface_hub.
 `HF_TOKEN`, `HF_HUB_OFFLINE` and `HF_HUB_CACHE` mean what they always do.
 """
 
+import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, httpx
 
 from stages.config.mistakes import UserError
-from stages.files.models import INDEX_SUFFIX, Model, Wanted
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
-"""For one answer of the hub."""
-REFUSED = (401, 403)
-WORTH_SAYING = 10_000_000
-"""Bytes: a smaller file costs nobody a thought."""
+"""For the first answer of the hub."""
+INDEX = ".index.json"
+"""Ends the name of the file that stands for weights in shards, and names them."""
 
 
-class Answer(NamedTuple):
-    """Of the hub: why files can't be had, or else the bytes of all that it has."""
+@dataclass(frozen=True)
+class Model:
+    """A folder or a repository of the hub, and what it has to hold.
 
-    reason: str | None
-    sizes: Mapping[str, int]
+    Attributes:
+        what: The word for it in messages: "base model".
+        key: Where its name stands in params.yaml.
+        name: The folder, or OWNER/NAME on the hub.
+        revision: Commit, tag or branch; None for a folder, or for the newest.
+        wanted: For each need the files of which one has to be there, the usual one first.
+        patterns: What `hf download` has to include to bring them all.
+        setting: What params.yaml says where they lie in a folder FOLDER.
+    """
+
+    what: str
+    key: str
+    name: str
+    revision: str | None
+    wanted: Sequence[tuple[str, ...]]
+    patterns: Sequence[str]
+    setting: str
+
+    @property
+    def download_command(self) -> str:
+        """What brings all of it from the hub into the cache."""
+        revision = f" --revision {self.revision}" if self.revision else ""
+        include = "".join(f" --include '{pattern}'" for pattern in self.patterns)
+        return f"hf download {self.name}{revision}{include}"
+
+    def list_missing(self) -> list[str]:
+        """The files that are not here: each need by its first name, and shards by their own."""
+        missing: list[str] = []
+        for need in self.wanted:
+            if not any(map(self._find, need)):
+                shards = self._list_shards(need[0]) or need[:1]
+                missing += [file for file in shards if not self._find(file)]
+        return missing
+
+    def _find(self, file: str) -> Path | None:
+        if is_local(self.name):
+            found: object = str(Path(self.name, file))
+        else:
+            try:
+                found = try_to_load_from_cache(self.name, file, revision=self.revision)
+            except HFValidationError:
+                return None
+        return Path(found) if isinstance(found, str) and Path(found).is_file() else None
+
+    def _list_shards(self, file: str) -> list[str]:
+        """The shards of a weights file; none where no index can be read."""
+        index = self._find(file + INDEX)
+        try:
+            names = json.loads(index.read_bytes())["weight_map"].values() if index else ()
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return []
+        return [str(Path(file).parent / name) for name in sorted(set(names))]
+
+
+def is_local(name: str) -> bool:
+    """A folder, or a path whose parent is here: a hub name never has a folder for its owner."""
+    path = Path(name)
+    return path.is_dir() or path.is_absolute() or (path.parent != Path() and path.parent.is_dir())
 
 
 def require_model(model: Model) -> None:
     """See to it that a model is here or can be downloaded.
 
     Raises:
-        UserError: One line: what is missing, how big it is, why, and how to get it.
+        UserError: One line: what is missing, why, and how to get it.
     """
     missing = model.list_missing()
     if not missing:
         return
-    if model.is_local:
-        raise UserError(_word_folder(model, missing))
-    reason, sizes = _ask_hub(model, missing)
-    if reason is not None:
+    subject, files = f"{model.what} {model.name} ({model.key})", ", ".join(missing)
+    if is_local(model.name):
+        if not Path(model.name).is_dir():
+            raise UserError(f"{subject}: this folder does not exist")
         raise UserError(
-            f"{model.what} {model.name} ({model.key}): not in the cache "
-            f"{constants.HF_HUB_CACHE}: {_word_files(missing, model.sizes)}; {reason}; "
-            f"with a network run `{model.download_command}`, or add `--local-dir FOLDER` to it, "
-            f"carry the folder here and set {model.setting}"
+            f"{subject}: this folder is incomplete: it lacks {files}; "
+            "get it again (the shipped one: `git checkout models`)"
         )
-    logger.info(
-        "downloading from %s: %s", model.name, _word_files(missing, {**model.sizes, **sizes})
-    )
-
-
-def _word_folder(model: Model, missing: Sequence[str]) -> str:
-    if not Path(model.name).is_dir():
-        return f"{model.what}: the folder {model.name} ({model.key}) does not exist"
-    return (
-        f"{model.what}: the folder {model.name} ({model.key}) is incomplete: it lacks "
-        f"{', '.join(missing)}; get it again (the shipped one: `git checkout models`)"
-    )
-
-
-def _word_files(files: Sequence[str], sizes: Mapping[str, int]) -> str:
-    """Files, with sizes from 10 MB up: "a (3.44 GB), b, c (0.33 GB), 3.77 GB in all"."""
-    sizes = {file: sizes[file] for file in files if sizes.get(file, 0) >= WORTH_SAYING}
-    words = [f"{file} ({_word_bytes(sizes[file])})" if file in sizes else file for file in files]
-    total = [f"{_word_bytes(sum(sizes.values()))} in all"] if sizes else []
-    return ", ".join(words + total)
-
-
-def _word_bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"
-
-
-def _ask_hub(model: Model, missing: Sequence[str]) -> Answer:
-    """Ask once for the list of files and once for leave to read one: gates hide files alone."""
     try:
-        info = HfApi().model_info(
-            model.name, revision=model.revision, files_metadata=True, timeout=TIMEOUT_S
-        )
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        absent = [f for f in missing if f not in sizes and f + INDEX_SUFFIX not in sizes]
-        if absent := _drop_alternatives(absent, model.wanted, sizes):
-            return Answer(f"the hub's repository has no {', '.join(absent)} either", {})
-        first = next((file for file in missing if file in sizes), None)
-        if first is not None:
-            get_hf_file_metadata(
-                hf_hub_url(model.name, first, revision=model.revision), timeout=TIMEOUT_S
-            )
+        size = _ask_hub(model, missing)
     except (OSError, ValueError, httpx.HTTPError) as error:
-        return Answer(_word_refusal(model, error), {})
-    return Answer(None, sizes)
+        raise UserError(
+            f"{subject}: not in the cache {constants.HF_HUB_CACHE}: {files}; "
+            f"{_word_refusal(model, error)}; with a network run `{model.download_command}`, "
+            f"or add `--local-dir FOLDER` to it, carry the folder here and set {model.setting}"
+        ) from None
+    logger.info("downloading from %s: %s, %.2f GB in all", model.name, files, size / 1e9)
 
 
-def _drop_alternatives(absent: Sequence[str], wanted: Wanted, present: Iterable[str]) -> list[str]:
-    """Those whose other names the repository does not have either."""
-    needs = {need[0]: need for need in wanted}
-    return [file for file in absent if not set(needs.get(file, ())) & set(present)]
+def _ask_hub(model: Model, missing: Sequence[str]) -> int:
+    """The bytes of what is missing.
+
+    Raises:
+        FileNotFoundError: The repository has neither a file nor its other names or shards.
+    """
+    needs = {need[0]: need for need in model.wanted}
+    names = {file: {*needs.get(file, [file]), file + INDEX} for file in missing}
+    # Asked first, as this fails at once: the dry run asks again and again for half a minute.
+    HfApi().model_info(model.name, revision=model.revision, timeout=TIMEOUT_S)
+    disable_progress_bars()
+    try:
+        infos = snapshot_download(
+            model.name,
+            revision=model.revision,
+            allow_patterns=[name for options in names.values() for name in options],
+            dry_run=True,
+        )
+    finally:
+        enable_progress_bars()
+    found = {info.filename for info in infos}
+    if absent := [file for file, options in names.items() if not options & found]:
+        raise FileNotFoundError(f"the hub's repository has no {', '.join(absent)} either")
+    return sum(info.file_size for info in infos if info.will_download)
 
 
 def _word_refusal(model: Model, error: Exception) -> str:
     """Why the hub gave no answer, or which."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     page = f"{constants.ENDPOINT}/{model.name}"
     token = "`hf auth login`, or set HF_TOKEN to a token of an account that may read it"
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    reasons: list[tuple[type[Exception], str]] = [
-        (OfflineModeIsEnabled, "the hub was not asked, as HF_HUB_OFFLINE is set"),
-        (GatedRepoError, f"{status}: it is gated: accept its licence at {page}, then {token}"),
-        (RepositoryNotFoundError, f"{status}: there is no such repository, or it is private: "
-                                  f"check {model.key}; {token}"),
-        (RevisionNotFoundError, f"{status}: it has no revision {model.revision}"),
-        (HFValidationError, f"that is no name of a repository: check {model.key}"),
-    ]  # fmt: skip
-    for kind, reason in reasons:
-        if isinstance(error, kind):
-            return reason
-    if status in REFUSED:
-        return f"{status}: the hub refuses: {token}"
-    if status is not None:
-        return f"the hub answers {status}: try again later"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"the hub cannot be reached ({lines[0].rstrip('.')})"
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    refused = f"the hub refuses: {token}" if status in (401, 403) else "the hub fails: try later"
+    reasons: dict[type[Exception], str] = {
+        OfflineModeIsEnabled: "the hub was not asked, as HF_HUB_OFFLINE is set",
+        GatedRepoError: f"{status}: it is gated: accept its licence at {page}, then {token}",
+        RepositoryNotFoundError: f"{status}: there is no such repository, or it is private: "
+        f"check {model.key}; {token}",
+        RevisionNotFoundError: f"{status}: it has no revision {model.revision}",
+        HfHubHTTPError: f"{status}: {refused}",
+        HFValidationError: f"that is no name of a repository: check {model.key}",
+        FileNotFoundError: text,
+        Exception: f"the hub cannot be reached ({text.rstrip('.')})",
+    }
+    return next(reason for kind, reason in reasons.items() if isinstance(error, kind))

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from stages.config.mistakes import UserError
 from stages.files.atomic import replace_file
 
-PAPER, INK = "#ffffff", "#1f2328"
+WHITE, INK = "#ffffff", "#1f2328"
 MARGIN_PX, GAP_PX = 16, 4
 
 
@@ -30,7 +30,7 @@ def decode_image(data: bytes, name: str) -> Image.Image:
         raise UserError(f"{name}: a picture of mode {image.mode}; expected 8 bits a channel")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, PAPER), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
     return image.convert("RGB")
 
 
@@ -66,7 +66,7 @@ def draw_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], tile_px: int) 
     num_columns = max((len(images) for _, images in rows), default=0)
     width = MARGIN_PX + labels_px + num_columns * (tile_px + GAP_PX) - GAP_PX + MARGIN_PX
     height = 2 * MARGIN_PX + len(rows) * (tile_px + GAP_PX) - GAP_PX
-    sheet = Image.new("RGB", (width, height), PAPER)
+    sheet = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(sheet)
     for row, (label, images) in enumerate(rows):
         top = MARGIN_PX + row * (tile_px + GAP_PX)

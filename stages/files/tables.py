@@ -18,7 +18,11 @@ from stages.files.atomic import replace_file
 Schema = Mapping[str, str]
 """Column name to pandas dtype."""
 
-PROMPTS_SCHEMA: Schema = {"prompt_id": "str", "set": "str", "class": "str", "prompt": "str"}
+PAIRS_SCHEMA: Schema = dict.fromkeys(("caption", "class", "split", "source_id"), "str")
+PROMPTS_SCHEMA: Schema = dict.fromkeys(
+    ("prompt_id", "set", "class", "prompt", "finetuned_prompt"), "str"
+)
+"""The fine-tuned model is asked `finetuned_prompt`, which differs where it learned a new word."""
 SAMPLES_SCHEMA: Schema = {
     "file_name": "str",
     "prompt": "str",
@@ -48,7 +52,7 @@ SCORES_SCHEMA: Schema = {
     "retrieval_rank": "int64",
     "training_similarity": "float64",
     "nearest_training_cosine": "float64",
-    "nearest_training_row": "int64",
+    "nearest_training_id": "str",
     "sharpness": "float64",
     "colourfulness": "float64",
     "is_black": "bool",
@@ -64,14 +68,9 @@ def read_prompts(path: Path) -> pd.DataFrame:
     return read_csv(path, PROMPTS_SCHEMA, stage="prepare")
 
 
-def read_samples(folder: Path) -> pd.DataFrame:
-    """Read what is known of a variant's pictures, from the metadata.csv beside them."""
-    return read_csv(folder / "metadata.csv", SAMPLES_SCHEMA, stage="sample")
-
-
 def read_scores(path: Path) -> pd.DataFrame:
     """Read a variant's scores, a row a picture, those of `score.extra_metrics` included."""
-    _require_file(path, "score")
+    require_file(path, "score")
     with path.open(encoding="utf-8") as file:
         columns = file.readline().strip().split(",")
     extra = {name: "float64" for name in columns if name and name not in SCORES_SCHEMA}
@@ -85,7 +84,7 @@ def read_csv(path: Path, schema: Schema, stage: str) -> pd.DataFrame:
         UserError: The file is missing; names the stage that makes it.
         UserError: A column is missing or holds something else than its dtype.
     """
-    _require_file(path, stage)
+    require_file(path, stage)
     return parse_csv(path, schema, str(path), stage)
 
 
@@ -113,7 +112,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 def read_json(path: Path, stage: str) -> dict:
     """Read metrics or other values that a stage wrote."""
-    _require_file(path, stage)
+    require_file(path, stage)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -123,9 +122,13 @@ def read_json(path: Path, stage: str) -> dict:
 def write_json(values: Mapping, path: Path) -> None:
     """Write metrics; a number that is not finite is a ValueError, as JSON has none."""
     with replace_file(path) as partial:
-        partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
 
 
-def _require_file(path: Path, stage: str) -> None:
+def require_file(path: Path, stage: str) -> None:
+    """Refuse a file that is not there; `stage` is what makes it."""
     if not path.is_file():
         raise UserError(f"no file {path}; run `dvc repro {stage}`, which writes it")

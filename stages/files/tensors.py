@@ -26,6 +26,8 @@ UNET_NAME = "unet.safetensors"
 LORA_NAME = "pytorch_lora_weights.safetensors"  # which `pipe.load_lora_weights(folder)` looks for
 WORD_NAME = "learned_embeds.safetensors"  # which `pipe.load_textual_inversion(folder)` looks for
 CONFIG_NAME = "config.json"
+SPLITS = ("train", "validation", "subject", "subject_held_out")
+"""Of the pairs: of the domain, and of the subject that some methods teach."""
 ROWS_AT_ONCE = 64
 
 
@@ -35,13 +37,13 @@ class Latents(NamedTuple):
     Attributes:
         mean: (N, 4, h, w), unscaled, of the VAE's posterior.
         std: (N, 4, h, w), unscaled.
-        is_train: (N,) bool; the others are for validation.
+        split: (N,) int64, the place in `SPLITS`.
         scaling_factor: () float64, the VAE's.
     """
 
     mean: Tensor
     std: Tensor
-    is_train: Tensor
+    split: Tensor
     scaling_factor: Tensor
 
 
@@ -58,11 +60,11 @@ class PromptEmbeds(NamedTuple):
 
 
 def build_latents(
-    mean: Tensor, std: Tensor, is_train: Sequence[bool], scaling_factor: float
+    mean: Tensor, std: Tensor, splits: Sequence[str], scaling_factor: float
 ) -> Latents:
     """Put means and standard deviations, (N, 4, h, w) each, together with what else is known."""
     factor = torch.tensor(scaling_factor, dtype=torch.float64)
-    return Latents(mean, std, torch.tensor(is_train, dtype=torch.bool), factor)
+    return Latents(mean, std, torch.tensor([SPLITS.index(name) for name in splits]), factor)
 
 
 def build_prompt_embeds(prompt_embeds: Tensor, rows: Sequence[int]) -> PromptEmbeds:
@@ -97,7 +99,7 @@ def read_latents(path: Path) -> Latents:
     """
     latents = Latents(**_read_named(path, Latents._fields))
     count = len(latents.mean)
-    if latents.std.shape != latents.mean.shape or latents.is_train.shape != (count,):
+    if latents.std.shape != latents.mean.shape or latents.split.shape != (count,):
         raise UserError(f"{path}: its tensors are of different lengths; run `dvc repro encode`")
     return latents
 

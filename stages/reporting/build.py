@@ -1,15 +1,15 @@
 """From what the stages wrote to what the page says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from stages.config.params import ReportParams
-from stages.config.results import Results
-from stages.files.images import decode_image, encode_png
-from stages.files.row_groups import LazyColumn
-from stages.reporting import evidence
+from stages.files.facts import Facts
+from stages.files.results import Results
+from stages.reporting import evidence, figures, tradeoffs
 from stages.reporting.blocks import build_blocks, choose_evenly, spread_evenly
 from stages.reporting.drilldown import (
     choose_shown,
@@ -18,11 +18,11 @@ from stages.reporting.drilldown import (
     list_pictures,
 )
 from stages.reporting.embedded import embed_pictures
-from stages.reporting.overview import draw_charts
 from stages.reporting.page import About, Page
-from stages.reporting.thing import Thing, name_thing_pictures, show_thing
+from stages.reporting.subject import show_subject
 
 NUM_TRAINING_PAIRS = 20
+NUM_COLLAPSED = 48
 MAX_MARKETING_PROMPTS = 100
 """Each is a row of a chart and of a table."""
 
@@ -30,23 +30,20 @@ MAX_MARKETING_PROMPTS = 100
 class Inputs(NamedTuple):
     """What the page is made from.
 
-    `scores`, `counts` and `files` have an entry for each variant; `files` are the pictures by file
-    name. `pairs` are those trained on: caption, class; `training_images` their pictures by row. All
-    pictures are still encoded, and read when asked for. `thing` is None unless the method teaches a
-    single one.
+    `scores` and `files` have an entry for each variant; `files` are the pictures by file name.
+    `pairs` and `pair_images` are by id. All pictures are still encoded, and read when asked for.
     """
 
     results: Results
     scores: Mapping[str, pd.DataFrame]
-    provenance: Mapping[str, Mapping[str, Any]]
-    counts: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Facts]
     files: Mapping[str, Mapping[str, bytes]]
     pairs: pd.DataFrame
-    training_images: LazyColumn
+    pair_images: Mapping[str, bytes]
     finetune: Mapping[str, Any]
+    cost: Mapping[str, float]
     loss: pd.DataFrame
     validation_loss: pd.DataFrame
-    thing: Thing | None
 
 
 def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
@@ -54,22 +51,34 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
 
     Prompts of which no picture is shown are not listed either.
     """
-    results, finetuned = inputs.results, inputs.scores["finetuned"]
-    labels = {name: str(source["label"]) for name, source in inputs.provenance.items()}
-    directions = {name: str(source["better"]) for name, source in inputs.provenance.items()}
+    results, baseline, finetuned = inputs.results, *inputs.scores.values()
+    labels = {name: facts.label for name, facts in inputs.facts.items()}
     scored = {name: label for name, label in labels.items() if name in finetuned}
-    pictures = list_pictures(inputs.scores["baseline"], finetuned, list(scored))
-    trained = choose_evenly(inputs.pairs["class"].fillna("").tolist(), NUM_TRAINING_PAIRS)
-    collapse = evidence.list_collapsed(finetuned)
-    memorised = evidence.list_memorised(
-        inputs.scores["baseline"], finetuned, inputs.pairs["caption"]
+    trained = inputs.pairs[inputs.pairs["split"] == "train"]
+    collapsed = results.collapsed.head(NUM_COLLAPSED).to_dict("records")
+    memorised = evidence.list_memorised(baseline, finetuned, trained["caption"])
+    pictures = choose_shown(
+        list_pictures(baseline, finetuned, list(scored)),
+        params.max_pictures,
+        {row["file_name"] for row in [*collapsed, *memorised]},
     )
-    named = {row["file_name"] for row in [*collapse.pictures, *memorised]}
-    pictures = choose_shown(pictures, params.max_pictures, named)
-    in_domain = pictures["set"] == "class"
+    in_domain, is_marketing = (pictures["set"] == name for name in ("in_domain", "marketing"))
     prompts = results.by_prompt[results.by_prompt["prompt_id"].isin(pictures["prompt_id"])]
     marketing = prompts[prompts["set"] == "marketing"]
     marketing = marketing.iloc[spread_evenly(len(marketing), MAX_MARKETING_PROMPTS)]
+    chosen = choose_evenly(trained["class"].fillna("").tolist(), NUM_TRAINING_PAIRS)
+    training_pairs = trained.iloc[chosen].reset_index().to_dict("records")
+    training_ids = [row["source_id"] for row in training_pairs]
+    training_ids += [row["nearest_training_id"] for row in memorised]
+    subject = show_subject(inputs.pairs, pictures, results)
+    training_ids += subject.taught if subject else []
+    files = {
+        f"{variant}/{name}": named[name]
+        for variant, named in inputs.files.items()
+        for name in pictures["file_name"]
+    }
+    for name in training_ids:
+        files[f"train/{name}"] = inputs.pair_images[name]
     return Page(
         about=about,
         sets=results.by_set.to_dict("records"),
@@ -78,50 +87,48 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
         marketing=marketing.to_dict("records"),
         forgetting=evidence.list_forgetting(results.forgetting),
         metrics=evidence.list_metrics(results.by_metric),
-        provenance=inputs.provenance,
+        facts=inputs.facts,
         correlations=evidence.square_correlations(results.metric_correlations, results.by_metric),
-        disagreements=evidence.group_disagreements(results.disagreements, directions),
-        collapse=collapse,
+        disagreements=evidence.group_disagreements(results.disagreements, inputs.facts),
+        collapsed=collapsed,
+        num_collapsed=len(results.collapsed),
         memorised=memorised,
         class_blocks=build_blocks(pictures[in_domain], "class", 1, inputs.files),
         marketing_blocks=build_blocks(
-            pictures[~in_domain], "prompt", params.grid_images_per_prompt, inputs.files
+            pictures[is_marketing], "prompt", params.grid_images_per_prompt, inputs.files
         ),
         pictures_of=group_pictures(pictures),
-        training_pairs=[{"row": row, "caption": inputs.pairs["caption"][row]} for row in trained],
+        training_pairs=training_pairs,
         details=describe_pictures(pictures, scored),
-        pictures=embed_pictures(
-            _name_pictures(
-                inputs,
-                pictures["file_name"].tolist(),
-                {*trained, *(row["nearest_training_row"] for row in memorised)},
-            )
+        pictures=embed_pictures(files),
+        charts=_draw_charts(
+            inputs, results._replace(by_prompt=prompts), marketing, labels, about.confidence_level
         ),
-        charts=draw_charts(
-            results._replace(by_prompt=prompts),
-            marketing,
-            (inputs.loss, inputs.validation_loss),
-            labels,
-            about.confidence_level,
-        ),
-        counts=inputs.counts,
+        counts=results.verdict["counts"],
         finetune=inputs.finetune,
-        thing=show_thing(inputs.thing),
+        cost=inputs.cost,
+        subject=subject,
     )
 
 
-def _name_pictures(
-    inputs: Inputs, file_names: Sequence[str], training_rows: set[int]
-) -> dict[str, bytes]:
-    """Sampled pictures and training pictures to show, by the names that the page uses."""
-    sampled = {
-        f"{variant}/{name}": files[name]
-        for variant, files in inputs.files.items()
-        for name in file_names
+def _draw_charts(
+    inputs: Inputs,
+    results: Results,
+    marketing: pd.DataFrame,
+    labels: Mapping[str, str],
+    confidence_level: float,
+) -> dict[str, go.Figure]:
+    """All charts by name; of `results` and `marketing` the prompts that the page lists."""
+    label = "class" if marketing["class"].is_unique else "prompt"
+    charts = {
+        "classes": figures.draw_change(results.by_class, "class", confidence_level),
+        "marketing": figures.draw_change(marketing, label, confidence_level),
+        "effects": tradeoffs.draw_effects(results.by_metric, labels, confidence_level),
+        "prompts": figures.draw_prompt_changes(results.by_prompt),
+        "loss": figures.draw_loss(inputs.loss),
+        "validation": figures.draw_validation_loss(inputs.validation_loss),
     }
-    images = inputs.training_images
-    trained = {
-        f"train/{row}": encode_png(decode_image(images[row], f"training picture {row}"))
-        for row in sorted(training_rows)
-    }
-    return sampled | trained | name_thing_pictures(inputs.thing)
+    if len(results.forgetting):
+        first = results.forgetting.iloc[0].to_dict()
+        charts["forgetting"] = tradeoffs.draw_forgetting(first, confidence_level)
+    return charts

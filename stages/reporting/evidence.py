@@ -1,21 +1,15 @@
-"""Rows of the sections on metrics, disagreement, collapse and memorisation, from the tables."""
+"""Rows of the sections on metrics, disagreement and memorisation, from the tables."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from stages.files.facts import Facts
 from stages.reporting.words import DIRECTIONS, choose_digits
 
 Rows = list[dict[str, Any]]
 NUM_MEMORISED = 12
-NUM_COLLAPSED = 48
-COLLAPSES = {
-    "is_black": "black",
-    "is_flat": "flat",
-    "is_non_finite": "not finite",
-    "is_duplicate": "a duplicate",
-}
 
 
 class Correlations(NamedTuple):
@@ -32,13 +26,6 @@ class Disagreement(NamedTuple):
 
     metrics: tuple[str, str]
     pictures: Rows
-
-
-class Collapse(NamedTuple):
-    """Fine-tuned pictures that are no pictures: the first of them, and how many there are."""
-
-    pictures: Rows
-    num_pictures: int
 
 
 def list_metrics(by_metric: pd.DataFrame) -> dict[str, Rows]:
@@ -66,7 +53,7 @@ def square_correlations(correlations: pd.DataFrame, by_metric: pd.DataFrame) -> 
 
     A metric of which lower is better is turned, so that above zero two metrics agree.
     """
-    lower = by_metric[by_metric["better"] == "lower"]
+    lower = by_metric[by_metric["direction"] == "lower"]
     turned = set(zip(lower["set"], lower["metric"], strict=True))
     squares = []
     for name, group in correlations.groupby("set", sort=False):
@@ -82,7 +69,7 @@ def square_correlations(correlations: pd.DataFrame, by_metric: pd.DataFrame) -> 
 
 
 def group_disagreements(
-    disagreements: pd.DataFrame, directions: Mapping[str, str]
+    disagreements: pd.DataFrame, facts: Mapping[str, Facts]
 ) -> list[Disagreement]:
     """Rows of plots/disagreements.csv by pair of metrics, each with what both metrics say."""
     groups = []
@@ -95,7 +82,12 @@ def group_disagreements(
             row
             | {
                 "said": [
-                    (metric, row[column], digits, _judge(row[column], directions.get(metric)))
+                    (
+                        metric,
+                        row[column],
+                        digits,
+                        _judge(row[column], facts[metric].direction[row["set"]]),
+                    )
                     for metric, column, digits in columns
                 ]
             }
@@ -105,28 +97,17 @@ def group_disagreements(
     return groups
 
 
-def list_collapsed(finetuned: pd.DataFrame) -> Collapse:
-    """Black, flat, non-finite and duplicated pictures, with the reasons; rows of scores."""
-    flags = finetuned.assign(is_non_finite=~finetuned["is_finite"])[list(COLLAPSES)]
-    bad = finetuned[flags.any(axis=1)]
-    reasons = [
-        ", ".join(word for flag, word in COLLAPSES.items() if row[flag])
-        for row in flags.loc[bad.index].to_dict("records")
-    ]
-    return Collapse(bad.assign(reason=reasons).head(NUM_COLLAPSED).to_dict("records"), len(bad))
-
-
 def list_memorised(baseline: pd.DataFrame, finetuned: pd.DataFrame, captions: pd.Series) -> Rows:
     """The pictures nearest to a training picture, nearest first, with its caption.
 
     Args:
         baseline: Rows of scores; `baseline_cosine` is what they say of the same noise.
-        finetuned: Likewise.
-        captions: Of the training pictures, by row.
+        finetuned: Rows of scores of the same pictures.
+        captions: Of the training pictures, by id.
     """
     nearest = finetuned.sort_values("nearest_training_cosine", ascending=False, kind="stable")
     nearest = nearest.head(NUM_MEMORISED)
-    said = captions.loc[nearest["nearest_training_row"]].tolist()
+    said = captions.loc[nearest["nearest_training_id"]].tolist()
     before = baseline.set_index("file_name")["nearest_training_cosine"]
     return nearest.assign(
         training_caption=said, baseline_cosine=before.loc[nearest["file_name"]].to_numpy()
@@ -136,15 +117,15 @@ def list_memorised(baseline: pd.DataFrame, finetuned: pd.DataFrame, captions: pd
 def _read_change(row: Mapping[str, Any]) -> str:
     if not (row["ci_low"] > 0 or row["ci_high"] < 0):
         return ""
-    return _judge(row["difference"], row["better"])
+    return _judge(row["difference"], row["direction"])
 
 
-def _judge(difference: float, better: str | None) -> str:
-    assert better is None or better in DIRECTIONS, better
+def _judge(difference: float, direction: str) -> str:
+    assert direction in DIRECTIONS, direction
     rose = difference > 0
-    if better not in ("higher", "lower"):
+    if direction == "neither":
         return "higher" if rose else "lower"
-    return "better" if rose == (better == "higher") else "worse"
+    return "better" if rose == (direction == "higher") else "worse"
 
 
 def _find(values: Mapping[frozenset[str], float], a: str, b: str) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from stages.config.notation import format_interval, format_number, format_signed
+from stages.config.notation import format_interval, format_number, format_signed, word_set
 from stages.reporting.style import BASELINE, FINETUNED, fit_rows, style_figure, wrap_label
 
 ROW_PX, DENSE_ROW_PX = 34, 26
@@ -60,17 +60,18 @@ def draw_change(rows: pd.DataFrame, name: str, confidence_level: float) -> go.Fi
 
 def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
     """The change of every prompt, a dot each, in a row for its class; from `compare_prompts`."""
-    labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
     by_prompt = by_prompt.reset_index(drop=True)
+    by_prompt = by_prompt[by_prompt["set"] != "subject"]  # which has a section of its own
+    labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
     figure = go.Figure()
-    for name, symbol in (("class", "circle"), ("marketing", "diamond")):
+    for name, symbol in (("in_domain", "circle"), ("marketing", "diamond")):
         rows = by_prompt[by_prompt["set"] == name]
         figure.add_scatter(
             x=rows["difference"].tolist(),
             y=[wrap_label(label) for label in rows["class"]],
             ids=[f"prompt-{number}" for number in rows.index],  # where the page lists it
             mode="markers",
-            name=f"{name} prompt",
+            name=f"{word_set(name)} prompt",
             marker={
                 "color": FINETUNED,
                 "size": 10,

@@ -1,20 +1,28 @@
-"""Picture grids: for each prompt or class the baseline's pictures above the fine-tuned ones."""
+"""Picture grids: for each prompt or class the baseline's pictures above the fine-tuned ones.
+
+`dvc plots diff` draws a grid at its own size: two of them stand beside each other on a screen of
+1,280 px.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.reporting.blocks import Block
+from stages.files.images import INK, WHITE
+from stages.reporting.blocks import Block, Pair
+from stages.reporting.words import shorten
 
-CELL_PX = 128
+PAIRS_A_LINE = 8
+CELL_PX = 64  # the tiny base's pictures, pixel by pixel
 GAP_PX = 4
-BLOCK_GAP_PX = 28
-MARGIN_PX = 24
-LABEL_PX = 30
-BAR_PX = 6
-FONT_PX = 18
-PAPER, INK = "#ffffff", "#1f2328"
+BAR_PX = 4
+MARGIN_PX = 12
+LABEL_PX = 24
+LINE_PX = 2 * CELL_PX + 3 * GAP_PX
+BLOCK_GAP_PX = 10
+LEGEND_WIDTH_PX = 300
+FONT_PX = 13
 
 
 class Colours(NamedTuple):
@@ -24,53 +32,54 @@ class Colours(NamedTuple):
     finetuned: str
 
 
-def draw_grid(blocks: Sequence[Block], num_columns: int, colours: Colours) -> Image.Image:
-    """Lay out blocks in so many columns, under a legend; RGB."""
-    num_pictures = max((len(block.pairs) for block in blocks), default=0)
-    block_width = BAR_PX + GAP_PX + num_pictures * (CELL_PX + GAP_PX) - GAP_PX
-    block_height = LABEL_PX + 2 * CELL_PX + GAP_PX
-    num_rows = -(-len(blocks) // num_columns)
-    width = 2 * MARGIN_PX + num_columns * (block_width + BLOCK_GAP_PX) - BLOCK_GAP_PX
-    height = 2 * MARGIN_PX + LABEL_PX + num_rows * (block_height + BLOCK_GAP_PX) - BLOCK_GAP_PX
-    grid = Image.new("RGB", (width, height), PAPER)
-    _draw_legend(grid, colours)
-    for number, block in enumerate(blocks):
-        row, column = divmod(number, num_columns)
-        left = MARGIN_PX + column * (block_width + BLOCK_GAP_PX)
-        top = MARGIN_PX + LABEL_PX + row * (block_height + BLOCK_GAP_PX)
-        _draw_block(grid, block, (left, top), colours)
+def draw_grid(blocks: Sequence[Block], colours: Colours) -> Image.Image:
+    """Lay out blocks below each other, under a legend; RGB, at most 568 px wide."""
+    lines = [_cut_lines(block.pairs) for block in blocks]
+    num_cells = min(PAIRS_A_LINE, max((len(block.pairs) for block in blocks), default=0))
+    width = max(LEGEND_WIDTH_PX, 2 * MARGIN_PX + BAR_PX + num_cells * (GAP_PX + CELL_PX))
+    height = 2 * MARGIN_PX + LABEL_PX + len(blocks) * (LABEL_PX + BLOCK_GAP_PX)
+    grid = Image.new("RGB", (width, height + LINE_PX * sum(map(len, lines))), WHITE)
+    legend = (("above: baseline", colours.baseline), ("below: fine-tuned", colours.finetuned))
+    for number, (label, colour) in enumerate(legend):
+        left = MARGIN_PX + number * LEGEND_WIDTH_PX // 2
+        _draw_bar(grid, (left, MARGIN_PX), FONT_PX, colour)
+        _write(grid, (left + 2 * BAR_PX, MARGIN_PX), label)
+    top = MARGIN_PX + LABEL_PX
+    for block, block_lines in zip(blocks, lines, strict=True):
+        _write(grid, (MARGIN_PX, top), shorten(block.label))
+        top += LABEL_PX
+        for line in block_lines:
+            _draw_line(grid, line, top, colours)
+            top += LINE_PX
+        top += BLOCK_GAP_PX
     return grid
 
 
-def fit_cell(image: Image.Image, cell_px: int = CELL_PX) -> Image.Image:
+def fit_cell(image: Image.Image) -> Image.Image:
     """Fill a cell: whole pixels for a small picture, a smooth reduction for a large one."""
-    is_small = max(image.size) <= cell_px
+    is_small = max(image.size) <= CELL_PX
     resample = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
-    return image.resize((cell_px, cell_px), resample)
+    return image.resize((CELL_PX, CELL_PX), resample)
 
 
-def _draw_block(grid: Image.Image, block: Block, corner: tuple[int, int], colours: Colours) -> None:
+def _cut_lines(pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
+    return [pairs[n : n + PAIRS_A_LINE] for n in range(0, len(pairs), PAIRS_A_LINE)]
+
+
+def _draw_line(grid: Image.Image, pairs: Sequence[Pair], top: int, colours: Colours) -> None:
+    for variant in Colours._fields:
+        _draw_bar(grid, (MARGIN_PX, top), CELL_PX, getattr(colours, variant))
+        for column, pair in enumerate(pairs):
+            left = MARGIN_PX + BAR_PX + GAP_PX + column * (CELL_PX + GAP_PX)
+            grid.paste(fit_cell(getattr(pair, variant)), (left, top))
+        top += CELL_PX + GAP_PX
+
+
+def _draw_bar(grid: Image.Image, corner: tuple[int, int], height: int, colour: str) -> None:
     left, top = corner
-    draw = ImageDraw.Draw(grid)
-    draw.text((left, top + LABEL_PX / 2 - 4), block.label, fill=INK, font=_load_font(), anchor="lm")
-    for row, colour in enumerate(colours):
-        y = top + LABEL_PX + row * (CELL_PX + GAP_PX)
-        draw.rectangle((left, y, left + BAR_PX - 1, y + CELL_PX - 1), fill=colour)
-        for column, pair in enumerate(block.pairs):
-            x = left + BAR_PX + GAP_PX + column * (CELL_PX + GAP_PX)
-            grid.paste(fit_cell((pair.baseline, pair.finetuned)[row]), (x, y))
+    ImageDraw.Draw(grid).rectangle((left, top, left + BAR_PX - 1, top + height - 1), fill=colour)
 
 
-def _draw_legend(grid: Image.Image, colours: Colours) -> None:
-    draw = ImageDraw.Draw(grid)
-    x, y = MARGIN_PX, MARGIN_PX
-    font = _load_font()
-    legend = (("above: baseline", colours.baseline), ("below: fine-tuned", colours.finetuned))
-    for label, colour in legend:
-        draw.rectangle((x, y - FONT_PX / 2, x + BAR_PX - 1, y + FONT_PX / 2), fill=colour)
-        draw.text((x + 12, y), label, fill=INK, font=font, anchor="lm")
-        x += 12 + round(font.getlength(label)) + 24
-
-
-def _load_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=FONT_PX)
+def _write(grid: Image.Image, corner: tuple[int, int], text: str) -> None:
+    font = ImageFont.load_default(size=FONT_PX)
+    ImageDraw.Draw(grid).text(corner, text, fill=INK, font=font)

@@ -29,7 +29,7 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("validation loss: lower is better", "validation_loss_change", None, None),
-    Panel("CLIP on class prompts", "gain_in_domain", "gain_ci_low", "gain_ci_high"),
+    Panel("CLIP on in-domain prompts", "gain_in_domain", "gain_ci_low", "gain_ci_high"),
     Panel("CLIP on marketing prompts", "change_out_of_domain", "change_ci_low", "change_ci_high"),
 )
 

@@ -17,14 +17,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from stages.config import notation
+from stages.files.facts import Facts
 from stages.reporting import words
 from stages.reporting.blocks import Block
-from stages.reporting.evidence import Collapse, Correlations, Disagreement, Rows
+from stages.reporting.evidence import Correlations, Disagreement, Rows
 from stages.reporting.style import BASELINE, FINETUNED
-from stages.reporting.thing import Shown
-
-SHORT_PROMPT = 80
-"""Characters of a prompt where it only says which picture is meant."""
+from stages.reporting.subject import ShownSubject
 
 
 class About(NamedTuple):
@@ -45,8 +43,7 @@ class About(NamedTuple):
 class Page:
     """All that the page says; rows are those of the tables that `compare` writes.
 
-    Pictures are named "baseline/FILE", "finetuned/FILE" and "train/ROW", and those of a thing
-    that was taught "thing/NUMBER" and "thing/VARIANT/FILE": keys of `pictures`.
+    Pictures are named "baseline/FILE", "finetuned/FILE" and "train/ID": keys of `pictures`.
     """
 
     about: About
@@ -56,10 +53,11 @@ class Page:
     marketing: Rows
     forgetting: Rows
     metrics: Mapping[str, Rows]
-    provenance: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Facts]
     correlations: Sequence[Correlations]
     disagreements: Sequence[Disagreement]
-    collapse: Collapse
+    collapsed: Rows
+    num_collapsed: int
     memorised: Rows
     class_blocks: Sequence[Block]
     marketing_blocks: Sequence[Block]
@@ -70,7 +68,8 @@ class Page:
     charts: Mapping[str, go.Figure]
     counts: Mapping[str, Mapping[str, Any]]
     finetune: Mapping[str, Any]
-    thing: Shown | None
+    cost: Mapping[str, float]
+    subject: ShownSubject | None
 
 
 def render_page(page: Page) -> str:
@@ -92,11 +91,6 @@ def render_page(page: Page) -> str:
         baseline_colour=BASELINE,
         finetuned_colour=FINETUNED,
     )
-
-
-def shorten(text: str) -> str:
-    """A prompt, cut where it is only a name."""
-    return text if len(text) <= SHORT_PROMPT else f"{text[: SHORT_PROMPT - 1]}…"
 
 
 def format_value(value: object) -> str:
@@ -127,17 +121,18 @@ def _build_environment() -> jinja2.Environment:
         "number": notation.format_number,
         "signed": notation.format_signed,
         "p_value": notation.format_p_value,
+        "set": notation.word_set,
         "effect": words.word_effect_size,
         "sensitivity": words.word_sensitivity,
         "join_units": words.join_units,
         "value": format_value,
-        "shorten": shorten,
+        "shorten": words.shorten,
     }
     environment.globals |= {
         "interval": notation.format_interval,
         "directions": words.DIRECTIONS,
         "trained": words.TRAINED,
-        "paper": words.PAPER,
+        "paper": words.PAPERS_RESULT,
         "papers_base": words.PAPERS_BASE,
     }
     return environment

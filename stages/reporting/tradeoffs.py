@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from stages.config.notation import format_interval, format_signed
+from stages.config.notation import format_interval, format_signed, word_set
 from stages.reporting.style import BASELINE, FINETUNED, fit_rows, style_figure, wrap_label
 
 ROW_PX = 40
@@ -19,7 +19,7 @@ CORNERS = {
     (-1, 1): "gained elsewhere",
     (-1, -1): "lost in both",
 }
-SETS = {"class": ("circle", 0.14), "marketing": ("diamond", -0.14)}
+SETS = {"in_domain": ("circle", 0.14), "marketing": ("diamond", -0.14)}
 """Marker of a set of prompts, and how far it stands above its row, in rows."""
 
 
@@ -45,7 +45,7 @@ def draw_forgetting(row: Mapping[str, Any], confidence_level: float) -> go.Figur
             error_x=_draw_interval(*gain),
             error_y=_draw_interval(*change),
             hovertemplate=(
-                f"class prompts {_word_interval(gain, confidence_level)}"
+                f"in-domain prompts {_word_interval(gain, confidence_level)}"
                 f"<br>marketing prompts {_word_interval(change, confidence_level)}<extra></extra>"
             ),
         )
@@ -61,7 +61,7 @@ def draw_forgetting(row: Mapping[str, Any], confidence_level: float) -> go.Figur
         )
     zero = {"zeroline": True, "zerolinecolor": BASELINE, "zerolinewidth": 2}
     style_figure(figure, height_px=400)
-    figure.update_xaxes(title_text="change on class prompts", range=[-reach, reach], **zero)
+    figure.update_xaxes(title_text="change on in-domain prompts", range=[-reach, reach], **zero)
     return figure.update_yaxes(
         title_text="change on marketing prompts", range=[-reach, reach], **zero
     )
@@ -80,7 +80,8 @@ def draw_effects(
         labels: What each metric is called.
         confidence_level: Of the intervals, in (0, 1).
     """
-    rows = by_metric[by_metric["better"].isin(["higher", "lower"])]
+    rows = by_metric[by_metric["set"].isin(SETS)]
+    rows = rows[rows["direction"].isin(["higher", "lower"])]
     rows = rows[np.isfinite(rows["effect_size"])]
     metrics = list(dict.fromkeys(rows["metric"]))
     names = [wrap_label(labels.get(metric, metric)) for metric in metrics]
@@ -94,15 +95,15 @@ def draw_effects(
             y=[place[metric] + shift for metric in of_set["metric"]],
             error_x=_draw_intervals(effects),
             mode="markers",
-            name=f"{name} prompts",
+            name=f"{word_set(name)} prompts",
             marker={
-                "color": FINETUNED if name == "class" else BASELINE,
+                "color": FINETUNED if name == "in_domain" else BASELINE,
                 "size": 11,
                 "symbol": symbol,
             },
             customdata=[
-                f"<b>{wrap_label(labels.get(metric, metric), 40)}</b><br>{name} prompts: effect "
-                f"{_word_interval(effect, confidence_level, 2)}"
+                f"<b>{wrap_label(labels.get(metric, metric), 40)}</b><br>"
+                f"{word_set(name)} prompts: effect {_word_interval(effect, confidence_level, 2)}"
                 for metric, effect in zip(of_set["metric"], effects, strict=True)
             ],
             hovertemplate="%{customdata}<extra></extra>",
@@ -120,7 +121,7 @@ def draw_effects(
 
 def _scale_to_effect(row: Mapping[str, Any]) -> tuple[float, float, float]:
     """Effect size and its interval, positive where it is better."""
-    sign = 1 if row["better"] == "higher" else -1
+    sign = 1 if row["direction"] == "higher" else -1
     low, high = sorted(sign * row[end] / row["difference_sd"] for end in ("ci_low", "ci_high"))
     return sign * row["effect_size"], low, high
 

@@ -15,14 +15,23 @@ TRAINED = {
     "full": "the whole U-Net",
     "lora": "low-rank adapters (LoRA)",
     "textual_inversion": "a new word (textual inversion)",
-    "dreambooth": "the whole U-Net on one thing (DreamBooth)",
+    "dreambooth": "the whole U-Net on one subject (DreamBooth)",
 }
 """What each `finetune.method` trains."""
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "neither"}
 
 PAPERS_BASE = "sd15"
-PAPER = {"num_pictures": 50, "baseline": 0.2452, "finetuned": 0.2443}
+PAPERS_RESULT = {"num_pictures": 50, "baseline": 0.2452, "finetuned": 0.2443}
 """The paper's Table 1: CLIP cosines before and after, means over single pictures, no interval."""
+
+
+SHORT_PROMPT = 80
+"""Characters of a prompt where it only says which picture is meant."""
+
+
+def shorten(text: str) -> str:
+    """A prompt, cut where it is only a name."""
+    return text if len(text) <= SHORT_PROMPT else f"{text[: SHORT_PROMPT - 1]}…"
 
 
 def word_effect_size(effect_size: float) -> str:

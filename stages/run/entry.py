@@ -54,7 +54,7 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
         SystemExit: With 1 after a user's mistake, with 130 after Ctrl-C.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as it was before `stages` took it
-    gc.enable()  # likewise
+    gc.enable()  # as it was, too
     _set_up_logging()
     keep_freed_memory()
     end_with_launcher()
@@ -109,7 +109,7 @@ def _say_failure(error: Exception) -> None:
 
 
 def word_failure(error: Exception) -> str:
-    """What went wrong, and how to mend it where the system alone knows only the first."""
+    """What went wrong, and how to mend it where the system knows only the first."""
     text = str(error) or type(error).__name__
     if not isinstance(error, OSError) or error.errno not in REMEDIES:
         return text

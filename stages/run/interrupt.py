@@ -17,7 +17,7 @@ LAUNCHED_SIGNALS = (signal.SIGINT,)
 def defer_interrupt() -> Iterator[Callable[[], bool]]:
     """Hold back the first interrupt, a second one acts at once; gives: has there been one?
 
-    For the main thread alone: Python lets no other one set what a signal does.
+    Only for the main thread: Python lets no other one set what a signal does.
     """
     seen: list[int] = []
     signals = LAUNCHED_SIGNALS if is_launched() else SIGNALS

@@ -85,7 +85,7 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     Raises:
         UserError: The config file asks for what can't train here.
     """
-    # Seconds of imports, for several processes alone.
+    # Seconds of imports, which only several processes need.
     import torch  # noqa: PLC0415
     from accelerate.commands.config.config_args import load_config_from_file  # noqa: PLC0415
     from accelerate.commands.launch import (  # noqa: PLC0415

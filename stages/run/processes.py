@@ -1,4 +1,4 @@
-"""The processes that run a stage together, as `accelerate launch` starts them; mostly one alone.
+"""The processes that run a stage together, as `accelerate launch` starts them; mostly just one.
 
 Each knows its place from environment variables. Where there is one process, accelerate is not even
 imported, and everything here hands back what it was given.
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 LAUNCHER = "ATTUNE_LAUNCHER_PID"
 """Set by `stages.run.launch` for the processes that it starts."""
 SHARDED = "ATTUNE_SHARDED"
-"""Likewise, where the config file says that they share out the weights that are trained."""
+"""Set by it, too, where the config file says that they share out the weights that are trained."""
 WATCH_S = 0.2
 LONGEST_WAIT = timedelta(hours=6)
 """For the slowest process: of unequal GPUs the faster ones have nothing to do at the end."""
@@ -29,6 +29,11 @@ def is_launched() -> bool:
 def count_processes() -> int:
     """How many processes run this stage, over all machines."""
     return int(os.environ["WORLD_SIZE"]) if "LOCAL_RANK" in os.environ else 1
+
+
+def count_local_processes() -> int:
+    """How many of them run on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if "LOCAL_RANK" in os.environ else 1
 
 
 def get_rank() -> int:

@@ -57,12 +57,12 @@ def hold_stage(stage: str) -> Iterator[None]:
 
 
 @contextmanager
-def use_folder(stage: str) -> Iterator[Path]:
+def use_folder(name: str) -> Iterator[Path]:
     """An empty folder for what may be larger than the memory; removed at the end.
 
-    What a kill leaves there is removed by the stage's next run.
+    What a kill leaves there is removed by the next use of that name.
     """
-    folder = paths.SCRATCH / stage / "spill"
+    folder = paths.SCRATCH / "spill" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

@@ -14,7 +14,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from stages.config.params import DreamboothParams, SampleParams
+from stages.config.params import DenoiseParams
 from stages.sampling.guidance import apply_guidance
 
 SCHEDULERS = {
@@ -36,7 +36,7 @@ def denoise(
     noise_scheduler: SchedulerMixin,
     latents: Tensor,
     embeds: tuple[Tensor, Tensor],
-    params: SampleParams | DreamboothParams,
+    params: DenoiseParams,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
     """Denoise latents under classifier-free guidance.

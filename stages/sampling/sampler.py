@@ -1,8 +1,9 @@
 """Pictures from prompts, a batch at a time: noise, denoising and decoding together."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -11,16 +12,21 @@ import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
-from stages.base.components import DTYPES
-from stages.base.latents import decode_latents, to_uint8
-from stages.config.mistakes import UserError
-from stages.config.params import SampleParams
+from stages.base.components import (
+    DTYPES,
+    choose_device,
+    choose_precision,
+    load_scheduler_config,
+    load_vae,
+)
+from stages.base.latents import decode_latents, measure_latents, to_uint8
+from stages.config.params import BaseParams, DenoiseParams
 from stages.sampling.context import project_context_once
-from stages.sampling.denoise import denoise
+from stages.sampling.denoise import build_scheduler, denoise
 from stages.sampling.noise import build_generators, draw_initial_latents
 
 
-class Pictures(NamedTuple):
+class Sampled(NamedTuple):
     """Uint8 pictures (B, H, W, 3); whether each came from finite numbers only, (B,) bool."""
 
     images: np.ndarray
@@ -43,12 +49,32 @@ class Sampler:
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     noise_scheduler: SchedulerMixin
-    prompt_embeds: dict[str, Tensor]
-    params: SampleParams
+    prompt_embeds: Mapping[str, Tensor]
+    params: DenoiseParams
     resolution_px: int
 
 
-def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> Pictures:
+def build_sampler(
+    base: BaseParams,
+    params: DenoiseParams,
+    unet: UNet2DConditionModel,
+    prompt_embeds: Mapping[str, Tensor],
+) -> Sampler:
+    """The base's own parts around a U-Net, which is cast and moved to the device."""
+    device = choose_device()
+    vae = load_vae(base, device)
+    measure_latents(vae, base.resolution_px)
+    return Sampler(
+        unet=cast_unet(unet, choose_precision(base, device), device),
+        vae=vae,
+        noise_scheduler=build_scheduler(load_scheduler_config(base), params.scheduler),
+        prompt_embeds=prompt_embeds,
+        params=params,
+        resolution_px=base.resolution_px,
+    )
+
+
+def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> Sampled:
     """A picture for each prompt, (B,), from the noise of its seed, (B,)."""
     generators = build_generators(seeds)
     latents = draw_initial_latents(generators, measure_latents(sampler.vae, sampler.resolution_px))
@@ -60,25 +86,31 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
     )
     images = decode_latents(sampler.vae, latents)
     is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
-    return Pictures(to_uint8(images), is_finite.cpu().numpy())
+    return Sampled(to_uint8(images), is_finite.cpu().numpy())
 
 
-def build_workers(sampler: Sampler) -> ThreadPoolExecutor:
+@contextmanager
+def use_workers(sampler: Sampler) -> Iterator[ThreadPoolExecutor]:
     """What samples batches: on a CPU a worker a core, each computing with one thread; else one.
 
     Cores that share a batch wait for each other at every operation; with a batch each they don't.
     """
-    if sampler.unet.device.type != "cpu":
-        return ThreadPoolExecutor(1)
     num_cores = torch.get_num_threads()
+    if sampler.unet.device.type != "cpu" or num_cores == 1:
+        with ThreadPoolExecutor(1) as workers:
+            yield workers
+        return
     torch.set_num_threads(1)
-    if num_cores > 1:
+    try:
         make_kernels(sampler)
-    return ThreadPoolExecutor(num_cores)
+        with ThreadPoolExecutor(num_cores) as workers:
+            yield workers
+    finally:
+        torch.set_num_threads(num_cores)
 
 
 def make_kernels(sampler: Sampler) -> None:
-    """Compute one step of a batch, in this thread alone, for the kernels that it leaves behind.
+    """Compute one step of a batch, in this one thread, for the kernels that it leaves behind.
 
     oneDNN makes a kernel when it is first asked for, and shares it. In one of hundreds of runs the
     first batch was wrong, with two workers that asked at the same moment.
@@ -86,21 +118,6 @@ def make_kernels(sampler: Sampler) -> None:
     prompts = [""] * sampler.params.batch_size
     params = sampler.params.model_copy(update={"num_inference_steps": 1})
     sample_pictures(replace(sampler, params=params), prompts, range(len(prompts)))
-
-
-def measure_latents(vae: AutoencoderKL, resolution_px: int) -> tuple[int, int, int]:
-    """Channels, height and width of the latents of square pictures.
-
-    Raises:
-        UserError: The VAE can't halve the pictures as often as it would.
-    """
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    if resolution_px % factor:
-        raise UserError(
-            f"resolution_px is {resolution_px}; the base's VAE needs a multiple of {factor}"
-        )
-    side = resolution_px // factor
-    return vae.config.latent_channels, side, side
 
 
 def cast_unet(

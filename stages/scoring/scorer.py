@@ -16,16 +16,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from stages.config.mistakes import UserError
-from stages.files.models import Model
+from stages.files.hub import Model
 
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """In the order in which open_clip looks for them; it reads the second one with `weights_only`."""
-OPENAI_VIT_B_32 = "timm/vit_base_patch32_clip_224.openai"
-VIT_B_32_BYTES = 4 * 151_277_313
-"""Of its parameters as float32; counted from the architecture, as a test does again."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,8 @@ def describe_scorer(name: str, pretrained: str | None) -> Model | None:
         name=repository,
         revision=None,
         wanted=[*config, weights],
-        sizes={WEIGHTS[0]: VIT_B_32_BYTES} if repository == OPENAI_VIT_B_32 else {},
         patterns=["*.json", "*.txt", weights[0]],
-        setting=f"bases.*.scorer: {LOCAL_PREFIX}FOLDER, scorer_pretrained: null",
+        setting=f"bases.*.scorer: {LOCAL_PREFIX}FOLDER, scorer_pretrained: none",
     )
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from stages.config.mistakes import UserError
 from stages.config.params import DataParams
 from stages.files.images import decode_image
-from stages.files.row_groups import LazyColumn
+from stages.files.pictures import LazyColumn, open_parquet
 from stages.sources.source import Entry, Source, tidy_caption
 
 
@@ -44,10 +44,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
 def _open_file(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise UserError(f"source parquet: no file {path}; set data.root to one")
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a whole parquet file ({error})") from None
+    return open_parquet(path)
 
 
 def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArray:

@@ -4,47 +4,75 @@ import csv
 import hashlib
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from stages.config.mistakes import UserError, show
 from stages.config.params import UNFIT, PromptsParams
 from stages.files.captions import fill_template
+from stages.files.taught import Taught
 from stages.sources.source import tidy_caption
 
 MAX_SLUG = 40
-SETS = ("class", "marketing")
+SETS = ("in_domain", "marketing")
 COLUMNS = ["set", "class", "prompt"]
 
 
-def build_prompts(classes: Sequence[str], params: PromptsParams) -> pd.DataFrame:
-    """Fill every class template with every class; add the marketing prompts and the file's.
+class Row(NamedTuple):
+    """A prompt; `finetuned_prompt` where the fine-tuned model is asked for something else."""
+
+    set: str
+    class_name: str
+    prompt: str
+    finetuned_prompt: str | None = None
+
+
+def build_prompts(
+    classes: Sequence[str], params: PromptsParams, subject: Sequence[Row] = ()
+) -> pd.DataFrame:
+    """Fill every class template with every class; add marketing prompts, the file's, the subject's.
+
+    Args:
+        classes: Of the domain that is trained on.
+        params: Templates, marketing prompts and the name of the file.
+        subject: Rows of `list_subject_prompts`.
 
     Raises:
-        UserError: There is no such file.
-        UserError: A row of the file is wrong, or two prompts come out the same or would share
-            their files.
+        UserError: There is no such file, a row of it is wrong, or two prompts come out the same
+            or would share their files.
     """
     rows = [
-        ("class", name, fill_template(template, name))
+        Row("in_domain", name, fill_template(template, name))
         for name in classes
         for template in params.class_templates
     ]
-    rows += [("marketing", row.class_name, row.prompt) for row in params.marketing]
+    rows += [Row("marketing", row.class_name, row.prompt) for row in params.marketing]
     rows += read_rows(Path(params.file))
-    prompt, count = Counter(prompt for _, _, prompt in rows).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"prompts: {prompt!r} comes out {count} times; change a template or prompt")
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table.insert(0, "prompt_id", [make_prompt_id(prompt) for prompt in table["prompt"]])
+    table = pd.DataFrame([*rows, *subject], columns=["set", "class", "prompt", "finetuned_prompt"])
+    table["finetuned_prompt"] = table["finetuned_prompt"].fillna(table["prompt"])
+    # A subject's prompt may be a class prompt as well; its name says that it is another one.
+    ids = [
+        make_prompt_id(row.prompt, "subject-" if row.set == "subject" else "")
+        for row in table.itertuples()
+    ]
+    table.insert(0, "prompt_id", ids)
     check_distinct(table)
     return table
 
 
-def read_rows(path: Path) -> list[tuple[str, str, str]]:
+def list_subject_prompts(taught: Taught, templates: Sequence[str]) -> list[Row]:
+    """The baseline is asked for the class, the fine-tuned model for what it learned."""
+    name = taught.subject.class_name
+    return [
+        Row("subject", name, fill_template(text, name), fill_template(text, taught.learned))
+        for text in templates
+    ]
+
+
+def read_rows(path: Path) -> list[Row]:
     """Set, class and prompt of each row of a CSV; further columns are not read.
 
     Blanks at the ends, and all but one between two words, are dropped.
@@ -69,7 +97,7 @@ def read_rows(path: Path) -> list[tuple[str, str, str]]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _check_row(row: dict, where: str) -> tuple[str, str, str]:
+def _check_row(row: dict, where: str) -> Row:
     if None in row:  # where csv puts what is past the last column
         raise UserError(f"{where}: more values than columns; quote a prompt that holds commas")
     values = {column: tidy_caption(row[column]) for column in COLUMNS}
@@ -80,21 +108,21 @@ def _check_row(row: dict, where: str) -> tuple[str, str, str]:
             raise UserError(f"{where}: the {column} holds control characters: {show(text)}")
     if values["set"] not in SETS:
         raise UserError(f"{where}: found set {show(values['set'])}; should be {' or '.join(SETS)}")
-    return values["set"], values["class"], values["prompt"]
+    return Row(*(values[column] or "" for column in COLUMNS))
 
 
 def check_distinct(prompts: pd.DataFrame) -> None:
-    """Refuse prompts with one id: the pictures of one would be written over the other's."""
+    """Refuse prompts that are the same, or whose pictures would have the same names."""
     shared = prompts[prompts["prompt_id"].duplicated(keep=False)].sort_values("prompt_id")
     if len(shared):
         first, second = shared["prompt"].head(2)
-        raise UserError(
-            f"prompts: {show(first)} and {show(second)} get the same file names; reword one"
-        )
+        what = "is there twice" if first == second else f"and {show(second)} get the same names"
+        raise UserError(f"prompts: {show(first)} {what}; reword one")
 
 
-def make_prompt_id(prompt: str) -> str:
-    """A file name that depends on the prompt alone: readable words and six hex digits."""
+def make_prompt_id(prompt: str, prefix: str = "") -> str:
+    """A name that depends only on the prompt: readable words and six hex digits."""
     ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
     slug = re.sub("[^a-z0-9]+", "-", ascii_text).strip("-")[:MAX_SLUG].strip("-")
-    return f"{slug or 'prompt'}-{hashlib.blake2b(prompt.encode(), digest_size=3).hexdigest()}"
+    digest = hashlib.blake2b(prompt.encode(), digest_size=3).hexdigest()
+    return f"{prefix}{slug or 'prompt'}-{digest}"

@@ -10,24 +10,22 @@ import logging
 from pathlib import Path
 
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from stages.config.params import load_params
-from stages.files.atomic import replace_file
+from stages.files.tensors import write_tensors
 from stages.run.entry import run_stage
 from stages.tiny import recipe
-from stages.tiny.card import write_card
 from stages.tiny.denoiser import save_generator, train_denoiser
-from stages.tiny.drawings import Drawings, load_drawings, load_photographs
-from stages.tiny.measure import measure_quality, write_results
+from stages.tiny.drawings import Mixture, load_drawings, load_photographs, mix
+from stages.tiny.measure import measure_quality, write_card, write_results
 from stages.tiny.scorer import save_scorer, train_scorer
 from stages.tiny.tokenizer import build_tokenizer
 from stages.tiny.vae import encode_all, train_vae
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("vae", "denoiser", "scorer", "measure")
 CONTACT_SHEET = Path("docs/images/tiny.png")
 LATENTS = recipe.SCRATCH / "latents.safetensors"
 """The last thing that part vae makes."""
@@ -36,7 +34,7 @@ LATENTS = recipe.SCRATCH / "latents.safetensors"
 def main() -> None:
     """Build the parts that are asked for, in order."""
     arguments = _parse_arguments()
-    for part in arguments.parts or PARTS:
+    for part in BUILDERS if "all" in arguments.parts else arguments.parts:
         BUILDERS[part](arguments.photographs)
 
 
@@ -45,17 +43,17 @@ def build_vae(photographs: Path | None) -> None:
     if LATENTS.exists():
         logger.info("vae: finished before")
         return
-    sets, weights = _load_sets(photographs)
-    vae = train_vae([drawings.images for drawings in sets], weights)
+    vae = train_vae(_load_sets(photographs))
     vae.save_pretrained(recipe.SCRATCH / "vae")
-    latents = encode_all(vae, sets[0].images)
-    with replace_file(LATENTS) as partial:
-        save_file({"latents": latents}, partial)
+    latents = encode_all(vae, load_drawings("illustration").images)
+    write_tensors(LATENTS, {"latents": latents})
 
 
-def build_denoiser(photographs: Path | None) -> None:
-    """Train text encoder and U-Net, and write the whole generator."""
-    del photographs  # the base knows illustrations only: photographs are what it is fine-tuned on
+def build_denoiser(_photographs: Path | None) -> None:
+    """Train text encoder and U-Net, and write the whole generator.
+
+    It knows illustrations only: photographs are what it is fine-tuned on.
+    """
     captions = load_drawings("illustration").captions
     tokenizer = _load_tokenizer()
     latents = load_file(LATENTS)["latents"]
@@ -66,14 +64,12 @@ def build_denoiser(photographs: Path | None) -> None:
 
 def build_scorer(photographs: Path | None) -> None:
     """Train the scorer and write it."""
-    sets, weights = _load_sets(photographs, illustration=0.4, photo=0.2)
-    tokenizer = _load_tokenizer()
-    save_scorer(train_scorer(sets, weights, tokenizer), tokenizer, recipe.SCORER)
+    mixture, tokenizer = _load_sets(photographs, illustration=0.4, photo=0.2), _load_tokenizer()
+    save_scorer(train_scorer(mixture, tokenizer), tokenizer, recipe.SCORER)
 
 
-def measure(photographs: Path | None) -> None:
+def measure(_photographs: Path | None) -> None:
     """Measure what was built and put the results into the model card."""
-    del photographs
     write_results(measure_quality(load_params(), CONTACT_SHEET))
     write_card()
 
@@ -88,28 +84,22 @@ BUILDERS = {
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.tiny", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {PARTS}; all by default")
+    parser.add_argument("parts", nargs="*", choices=[*BUILDERS, "all"], default="all")
     parser.add_argument(
         "--photographs",
         type=Path,
         help="CIFAR-10 as parquet (columns img, label): the VAE and the scorer learn from it too",
     )
-    arguments = parser.parse_args()
-    unknown = [part for part in arguments.parts if part not in PARTS]
-    if unknown:
-        parser.error(f"unknown part {unknown[0]!r}; choose from {', '.join(PARTS)}")
-    return arguments
+    return parser.parse_args()
 
 
-def _load_sets(
-    photographs: Path | None, illustration: float = 0.8, photo: float = 0.1
-) -> tuple[list[Drawings], list[float]]:
-    """Picture sets and the share of a batch that comes from each."""
-    sets, weights = [load_drawings("illustration"), load_drawings("photo")], [illustration, photo]
+def _load_sets(photographs: Path | None, illustration: float = 0.8, photo: float = 0.1) -> Mixture:
+    """The picture sets, and the share of a batch that comes from each."""
+    sets, shares = [load_drawings("illustration"), load_drawings("photo")], [illustration, photo]
     if photographs:
         sets.append(load_photographs(photographs))
-        weights.append(1 - illustration - photo)
-    return sets, weights
+        shares.append(1 - illustration - photo)
+    return mix(sets, shares)
 
 
 def _load_tokenizer() -> CLIPTokenizer:

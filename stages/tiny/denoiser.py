@@ -15,24 +15,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stages.tiny import recipe
-from stages.tiny.training import DEVICE, autocast, train
-
-CAPTION_DROPOUT = 0.1
-SNR_GAMMA = 5.0
-
-
-class Denoiser(nn.Module):
-    """Text encoder and U-Net, from token ids to a noise prediction."""
-
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
-        super().__init__()
-        self.text_encoder = build_text_encoder(tokenizer)
-        self.unet = build_unet()
-
-    def forward(self, noisy_latents: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
-        """Noise prediction (B, 4, 16, 16) for token ids (B, L)."""
-        prompt_embeds = self.text_encoder(input_ids)[0]
-        return self.unet(noisy_latents, timesteps, prompt_embeds).sample
+from stages.tiny.lesson import DEVICE, autocast, train_part
+from stages.training import loss
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -83,35 +67,33 @@ def build_noise_scheduler() -> DDIMScheduler:
     )
 
 
-def train_denoiser(latents: Tensor, captions: Sequence[str], tokenizer: CLIPTokenizer) -> Denoiser:
-    """Train on scaled latents (N, 4, 16, 16) and their captions."""
-    plan = recipe.DENOISER
+def train_denoiser(
+    latents: Tensor, captions: Sequence[str], tokenizer: CLIPTokenizer
+) -> nn.ModuleDict:
+    """Train `text_encoder` and `unet` on scaled latents (N, 4, 16, 16) and their captions."""
+    plan, count = recipe.DENOISER, recipe.DENOISER.train_batch_size
     torch.manual_seed(plan.seed)
-    denoiser = Denoiser(tokenizer).to(DEVICE)
+    text_encoder, unet = build_text_encoder(tokenizer), build_unet()
     if DEVICE.type == "cpu":
-        denoiser.unet.set_attn_processor(AttnProcessor())  # likewise faster than SDPA in bfloat16
+        unet.set_attn_processor(AttnProcessor())  # this, too, is faster than SDPA in bfloat16
     input_ids = tokenize(tokenizer, [*captions, ""])
-    alphas_cumprod = build_noise_scheduler().alphas_cumprod
-    snr = alphas_cumprod / (1 - alphas_cumprod)
-    # Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556, section 3.4, for noise prediction).
-    loss_weights = snr.clamp(max=SNR_GAMMA) / snr
+    noise_scheduler = build_noise_scheduler()
 
     def compute_loss(generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(latents), (plan.batch_size,), generator=generator)
-        noise = torch.randn((plan.batch_size, *latents.shape[1:]), generator=generator)
+        rows = torch.randint(len(latents), (count,), generator=generator)
+        noise = torch.randn((count, *latents.shape[1:]), generator=generator)
         # Stratified over the batch: less noise in the loss than independent timesteps.
-        offsets = torch.rand(plan.batch_size, generator=generator)
-        timesteps = ((torch.arange(plan.batch_size) + offsets) / plan.batch_size * 1000).long()
-        is_dropped = torch.rand(plan.batch_size, generator=generator) < CAPTION_DROPOUT
+        offsets = torch.rand(count, generator=generator)
+        timesteps = ((torch.arange(count) + offsets) / count * 1000).long()
+        is_dropped = torch.rand(count, generator=generator) < plan.caption_dropout_rate
         ids = input_ids[torch.where(is_dropped, len(captions), rows)]
-        alpha = alphas_cumprod[timesteps][:, None, None, None]
-        noisy = alpha.sqrt() * latents[rows].float() + (1 - alpha).sqrt() * noise
         with autocast():
-            model_pred = denoiser(noisy.to(DEVICE), timesteps.to(DEVICE), ids.to(DEVICE))
-        error = (model_pred.float() - noise.to(DEVICE)).square().mean((1, 2, 3))
-        return (loss_weights[timesteps].to(DEVICE) * error).mean()
+            prompt_embeds = text_encoder(ids.to(DEVICE))[0]
+            batch = loss.NoisyBatch(latents[rows].float(), noise, timesteps, prompt_embeds)
+            return loss.compute_loss(unet, noise_scheduler, batch.to(DEVICE), plan.snr_gamma)
 
-    train(plan, denoiser, compute_loss)
+    denoiser = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
+    train_part("denoiser", plan, denoiser, compute_loss)
     return denoiser
 
 
@@ -122,14 +104,14 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
 
 
 def save_generator(
-    vae: nn.Module, denoiser: Denoiser, tokenizer: CLIPTokenizer, folder: Path
+    vae: nn.Module, denoiser: nn.ModuleDict, tokenizer: CLIPTokenizer, folder: Path
 ) -> None:
     """Write the parts as a Stable Diffusion pipeline in float16, without a safety checker."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=denoiser.text_encoder,
+        text_encoder=denoiser["text_encoder"],
         tokenizer=tokenizer,
-        unet=denoiser.unet,
+        unet=denoiser["unet"],
         scheduler=build_noise_scheduler(),
         safety_checker=None,
         feature_extractor=None,

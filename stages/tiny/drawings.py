@@ -9,13 +9,17 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
+from torch import Generator, Tensor
+from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
+from stages.base.latents import to_pixel_values
 from stages.files.atomic import replace_file
 from stages.files.captions import fill_template
 from stages.sources.drawing.pictures import Look, draw_picture
@@ -38,6 +42,29 @@ class Drawings(NamedTuple):
     things: list[str]
 
 
+class Mixture(NamedTuple):
+    """Pictures of several sets, their captions, and how often each is drawn, unnormalised."""
+
+    images: ConcatDataset[np.ndarray]
+    captions: list[str]
+    chances: Tensor
+
+    def draw(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Pixel values (B, 3, 64, 64) in [-1, 1], with their rows (B,)."""
+        rows = torch.multinomial(self.chances, batch_size, replacement=True, generator=generator)
+        return to_pixel_values(np.stack([self.images[row] for row in rows.tolist()])), rows
+
+
+def mix(sets: Sequence[Drawings], shares: Sequence[float]) -> Mixture:
+    """The sets, each with its share of what is drawn."""
+    chances = [
+        torch.full((len(s.images),), p / len(s.images)) for s, p in zip(sets, shares, strict=True)
+    ]
+    captions = [caption for drawings in sets for caption in drawings.captions]
+    images: list[Any] = [drawings.images for drawings in sets]
+    return Mixture(ConcatDataset(images), captions, torch.cat(chances))
+
+
 def load_drawings(look: Look) -> Drawings:
     """Training pictures of a look, drawn on the first call."""
     count = NUM_ILLUSTRATIONS_PER_THING if look == "illustration" else NUM_PHOTOS_PER_CLASS
@@ -50,7 +77,7 @@ def load_drawings(look: Look) -> Drawings:
         with replace_file(texts) as partial:
             partial.write_text(json.dumps([drawings.captions, drawings.things]))
     captions, things = json.loads(texts.read_text())
-    return Drawings(np.load(images, mmap_mode="r"), captions, things)
+    return Drawings(np.load(images, mmap_mode="c"), captions, things)
 
 
 def draw_many(jobs: Sequence[tuple[Look, str, int]]) -> Drawings:

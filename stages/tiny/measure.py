@@ -4,6 +4,7 @@ Everything is loaded as a user would: plain diffusers and plain open_clip on the
 """
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,28 +14,32 @@ import numpy as np
 import open_clip
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import make_image_grid
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
+from stages.base.latents import decode_latents, encode_posterior, to_pixel_values
 from stages.config.params import Params
 from stages.files.captions import fill_template
+from stages.scoring.embed import embed_images, embed_texts
+from stages.scoring.scorer import Scorer
 from stages.sources.drawing.pictures import Look
 from stages.sources.drawing.things import CLASS_NAMES, THINGS
 from stages.tiny import recipe
 from stages.tiny.drawings import Drawings, draw_many
-from stages.tiny.vae import to_pixel_values
 
 NUM_HELD_OUT = 60
 """Held-out drawings of each thing and look."""
 NUM_STEPS, GUIDANCE_SCALE = 30, 7.5
 RESULTS = recipe.GENERATOR / "quality.json"
+CARD = recipe.GENERATOR / "README.md"
+TABLE = re.compile(r"(<!-- quality -->\n).*?(<!-- /quality -->)", re.DOTALL)
 
 
 class Bar(NamedTuple):
     """What a quality must reach: at least `value`, or at most if `is_ceiling`."""
 
+    meaning: str
     value: float
     is_ceiling: bool = False
 
@@ -44,49 +49,42 @@ class Bar(NamedTuple):
 
 
 BARS = {
-    "vae_psnr_db": Bar(27),
-    "scorer_accuracy_illustration": Bar(0.98),
-    "scorer_accuracy_photo": Bar(0.95),
-    "scorer_cosine_gap": Bar(0.25),
-    "generated_accuracy_class": Bar(0.90),
-    "generated_accuracy_marketing": Bar(0.90),
-    "colours_obeyed": Bar(0.80),
-    "seconds_per_picture": Bar(0.35, is_ceiling=True),
-    "megabytes": Bar(20, is_ceiling=True),
+    "vae_psnr_db": Bar("VAE reconstruction of illustrations, PSNR in dB", 27),
+    "scorer_accuracy_illustration": Bar(
+        "scorer, zero-shot accuracy over 16 things, illustrations", 0.98
+    ),
+    "scorer_accuracy_photo": Bar("scorer, zero-shot accuracy over 10 classes, photo look", 0.95),
+    "scorer_cosine_gap": Bar(
+        "scorer, cosine of matching minus mismatched pairs, the worse look", 0.25
+    ),
+    "generated_accuracy_class": Bar(
+        "generated from class prompts, zero-shot accuracy over 16", 0.90
+    ),
+    "generated_accuracy_marketing": Bar("generated from marketing prompts, the same", 0.90),
+    "colours_obeyed": Bar("colours obeyed, share of the pairs", 0.80),
+    "seconds_per_picture": Bar("seconds a picture, batch 32, two CPU threads", 0.35, True),
+    "megabytes": Bar("weights of both models, MB", 20, True),
 }
 
 
-class Scorer:
+def load_scorer() -> Scorer:
     """The shipped scorer, loaded with plain open_clip."""
+    name = f"local-dir:{recipe.SCORER}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    tokenizer = open_clip.get_tokenizer(name)
+    return Scorer(model.eval(), preprocess, tokenizer, torch.device("cpu"), name, "its own")
 
-    def __init__(self) -> None:
-        name = f"local-dir:{recipe.SCORER}"
-        self.model, _, self.preprocess = open_clip.create_model_and_transforms(name)
-        self.tokenizer = open_clip.get_tokenizer(name)
-        self.model.eval()
 
-    @torch.no_grad()
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Unit-norm image embeds (N, E)."""
-        pixel_values = torch.stack([self.preprocess(image) for image in images])
-        batches = [self.model.encode_image(batch) for batch in pixel_values.split(256)]
-        return F.normalize(torch.cat(batches), dim=-1)
-
-    @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit-norm text embeds (N, E)."""
-        return F.normalize(self.model.encode_text(self.tokenizer(list(texts))), dim=-1)
-
-    def classify(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[str]:
-        """The name whose "a photo of a NAME" is nearest, for each picture."""
-        texts = self.embed_texts([fill_template("a photo of a {}", name) for name in names])
-        return [names[i] for i in (self.embed_images(images) @ texts.T).argmax(1).tolist()]
+def classify(scorer: Scorer, images: Sequence[Image.Image], names: Sequence[str]) -> list[str]:
+    """The name whose "a photo of a NAME" is nearest, for each picture."""
+    texts = embed_texts(scorer, [fill_template("a photo of a {}", name) for name in names])
+    return [names[i] for i in (embed_images(scorer, images) @ texts.T).argmax(1).tolist()]
 
 
 def measure_quality(params: Params, contact_sheet: Path) -> dict[str, float]:
     """Measure everything in `BARS`; the prompts are those of params.yaml."""
     torch.set_num_threads(2)
-    scorer, pipeline = Scorer(), load_pipeline()
+    scorer, pipeline = load_scorer(), load_pipeline()
     results = {"vae_psnr_db": measure_psnr(pipeline)}
     results |= measure_scorer(scorer)
     class_prompts = [
@@ -114,15 +112,12 @@ def load_pipeline() -> StableDiffusionPipeline:
     return pipeline
 
 
-@torch.no_grad()
 def measure_psnr(pipeline: StableDiffusionPipeline) -> float:
     """PSNR in dB of reconstructed held-out illustrations, mean over pictures."""
-    pixel_values = to_pixel_values(_draw_held_out("illustration", 16).images).cpu()
-    errors = []
-    for batch in pixel_values.split(64):
-        latents = pipeline.vae.encode(batch).latent_dist.mean
-        decoded = pipeline.vae.decode(latents).sample.clamp(-1, 1)
-        errors.append((decoded - batch).square().mean((1, 2, 3)) / 4)  # in [0, 1]
+    vae, errors = pipeline.vae, []
+    for batch in to_pixel_values(_draw_held_out("illustration", 16).images).split(64):
+        decoded = decode_latents(vae, encode_posterior(vae, batch)[0] * vae.config.scaling_factor)
+        errors.append((decoded - (batch + 1) / 2).square().mean((1, 2, 3)))
     return float((-10 * torch.cat(errors).log10()).mean())
 
 
@@ -133,9 +128,9 @@ def measure_scorer(scorer: Scorer) -> dict[str, float]:
     for look, names in looks.items():
         drawings = _draw_held_out(look, NUM_HELD_OUT)
         images = [Image.fromarray(image) for image in drawings.images]
-        found = np.array(scorer.classify(images, names))
+        found = np.array(classify(scorer, images, names))
         results[f"scorer_accuracy_{look}"] = float((found == np.array(drawings.things)).mean())
-        cosines = scorer.embed_images(images) @ scorer.embed_texts(drawings.captions).T
+        cosines = embed_images(scorer, images) @ embed_texts(scorer, drawings.captions).T
         others = (cosines.sum() - cosines.trace()) / (cosines.numel() - len(cosines))
         gaps.append(float(cosines.diagonal().mean() - others))
     return results | {"scorer_cosine_gap": min(gaps)}
@@ -150,7 +145,7 @@ def measure_accuracy(
     """Zero-shot accuracy over sixteen things, of `count` pictures for each (thing, prompt)."""
     jobs = [(thing, prompt) for thing, prompt in prompts for _ in range(count)]
     images = generate(pipeline, [prompt for _, prompt in jobs])
-    found = scorer.classify(images, list(THINGS))
+    found = classify(scorer, images, list(THINGS))
     return float(np.mean([f == thing for f, (thing, _) in zip(found, jobs, strict=True)]))
 
 
@@ -163,12 +158,12 @@ def measure_colours(scorer: Scorer, pipeline: StableDiffusionPipeline) -> float:
         if len(set(thing.colours)) > 1
     ]
     prompts = [fill_template("a {}", f"{colour} {name}") for name, colour in jobs]
-    images = scorer.embed_images(generate(pipeline, prompts))
+    images = embed_images(scorer, generate(pipeline, prompts))
     wins = []
     for image, (name, colour) in zip(images, jobs, strict=True):
         others = sorted(set(THINGS[name].colours) - {colour})
         texts = [fill_template("a {}", f"{c} {name}") for c in (colour, *others)]
-        cosines = scorer.embed_texts(texts) @ image
+        cosines = embed_texts(scorer, texts) @ image
         wins += (cosines[0] > cosines[1:]).tolist()
     return float(np.mean(wins))
 
@@ -194,8 +189,6 @@ def generate(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> list[
             num_inference_steps=NUM_STEPS,
             guidance_scale=GUIDANCE_SCALE,
             generator=generators,
-            height=recipe.IMAGE_SIZE_PX,
-            width=recipe.IMAGE_SIZE_PX,
         ).images
     return images
 
@@ -203,10 +196,7 @@ def generate(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> list[
 def draw_contact_sheet(pipeline: StableDiffusionPipeline, path: Path, columns: int = 8) -> None:
     """Write a sheet of generated pictures: a row a thing, `columns` pictures each, enlarged."""
     prompts = [fill_template("a photo of a {}", name) for name in THINGS for _ in range(columns)]
-    pixels = np.stack([np.asarray(image) for image in generate(pipeline, prompts)])
-    size = recipe.IMAGE_SIZE_PX
-    sheet = pixels.reshape(len(THINGS), columns, size, size, 3).transpose(0, 2, 1, 3, 4)
-    image = Image.fromarray(sheet.reshape(len(THINGS) * size, columns * size, 3))
+    image = make_image_grid(generate(pipeline, prompts), rows=len(THINGS), cols=columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * 3 // 2, image.height * 3 // 2), Image.Resampling.LANCZOS).save(path)
 
@@ -214,6 +204,22 @@ def draw_contact_sheet(pipeline: StableDiffusionPipeline, path: Path, columns: i
 def write_results(results: dict[str, float]) -> None:
     """Write what was measured beside the weights."""
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def write_card() -> None:
+    """Put the results beside the weights into the card's table."""
+    text = CARD.read_text(encoding="utf-8")
+    CARD.write_text(TABLE.sub(lambda m: m[1] + render_table() + m[2], text), encoding="utf-8")
+
+
+def render_table() -> str:
+    """The measured results as a Markdown table, in the order of the bars."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = ["| what | bar | measured |", "| --- | --- | --- |"]
+    for name, bar in BARS.items():
+        sign = "≤" if bar.is_ceiling else "≥"
+        rows.append(f"| {bar.meaning} | {sign} {bar.value:g} | {results[name]:.3g} |")
+    return "\n".join(rows) + "\n"
 
 
 def _draw_held_out(look: Look, count: int) -> Drawings:

@@ -4,8 +4,10 @@ The learning rates, shapes and steps below are what `models/tiny/README.md` repo
 and rebuild with `make tiny`.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from stages.config.params import FinetuneParams
 
 SCRATCH = Path("scratch/tiny")
 """Drawn pictures, latents and checkpoints; removed by hand once the models are good."""
@@ -22,23 +24,38 @@ FIRST_HELD_OUT_SEED = 1_000_000
 """Training draws seeds below this, measuring seeds from it on."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How one part is trained: AdamW, linear warm-up, cosine to zero, moving average of weights."""
+SETTINGS: dict[str, Any] = {
+    "optimizer": "adamw",
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.99,
+    "adam_weight_decay": 0.01,
+    "adam_epsilon": 1e-8,
+    "max_grad_norm": 1.0,
+    "lr_scheduler": "cosine",
+    "lr_warmup_steps": 200,
+    "gradient_accumulation_steps": 1,
+    "gradient_checkpointing": False,
+    "snr_gamma": None,
+    "ema_decay": 0.999,
+    "validation_steps": 1000,
+    "checkpoint_steps": 250,
+    "seed": 0,
+}
+"""Of the training loop, for all parts; params.yaml has no say in them."""
 
-    name: str
-    num_steps: int
-    batch_size: int
-    learning_rate: float
-    lr_warmup_steps: int = 200
-    weight_decay: float = 0.01
-    ema_decay: float = 0.999
-    checkpoint_steps: int = 250
-    seed: int = 0
+
+def _plan(**changes: Any) -> FinetuneParams:
+    return FinetuneParams.model_construct(**SETTINGS | changes)
 
 
-VAE = Plan("vae", num_steps=3600, batch_size=8, learning_rate=1.5e-3, ema_decay=0.995)
-DENOISER = Plan("denoiser", num_steps=7200, batch_size=32, learning_rate=1e-3)
-SCORER_TRAINING = Plan(
-    "scorer", num_steps=2600, batch_size=128, learning_rate=1.5e-3, weight_decay=0.05
+VAE = _plan(max_train_steps=3600, train_batch_size=8, learning_rate=1.5e-3, ema_decay=0.995)
+DENOISER = _plan(
+    max_train_steps=7200,
+    train_batch_size=32,
+    learning_rate=1e-3,
+    snr_gamma=5.0,
+    caption_dropout_rate=0.1,
+)
+SCORER_TRAINING = _plan(
+    max_train_steps=2600, train_batch_size=128, learning_rate=1.5e-3, adam_weight_decay=0.05
 )

@@ -7,7 +7,6 @@ of it is shared with the generator but the tokenizer.
 import json
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import torch
 from safetensors.torch import save_file
@@ -17,9 +16,8 @@ from transformers import CLIPTokenizer
 
 from stages.tiny import recipe
 from stages.tiny.denoiser import tokenize
-from stages.tiny.drawings import Drawings
-from stages.tiny.training import DEVICE, autocast, train
-from stages.tiny.vae import to_pixel_values
+from stages.tiny.drawings import Mixture
+from stages.tiny.lesson import DEVICE, autocast, train_part
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
@@ -48,32 +46,22 @@ def build_config(tokenizer: CLIPTokenizer) -> dict:
     }
 
 
-def train_scorer(
-    sets: list[Drawings], weights: list[float], tokenizer: CLIPTokenizer
-) -> open_clip.CLIP:
-    """Train contrastively on captioned picture sets, drawn with `weights`."""
+def train_scorer(mixture: Mixture, tokenizer: CLIPTokenizer) -> open_clip.CLIP:
+    """Train contrastively on captioned pictures."""
     plan = recipe.SCORER_TRAINING
     torch.manual_seed(plan.seed)
-    model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"]).to(DEVICE)
-    model.visual.to(memory_format=torch.channels_last)  # twice as fast on a CPU
-    ids = [tokenize(tokenizer, drawings.captions) for drawings in sets]
+    model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"])
+    ids = tokenize(tokenizer, mixture.captions)
 
     def compute_loss(generator: torch.Generator) -> Tensor:
-        which = torch.multinomial(
-            torch.tensor(weights), plan.batch_size, replacement=True, generator=generator
-        ).tolist()
-        draws = torch.rand(plan.batch_size, generator=generator, dtype=torch.float64).tolist()
-        rows = [int(d * len(ids[w])) for w, d in zip(which, draws, strict=True)]
-        pairs = list(zip(which, rows, strict=True))
-        pixel_values = to_pixel_values(np.stack([sets[w].images[r] for w, r in pairs]))
+        pixel_values, rows = mixture.draw(plan.train_batch_size, generator)
         pixel_values = augment(pixel_values, generator).to(memory_format=torch.channels_last)
-        text = torch.stack([ids[w][r] for w, r in pairs])
         with autocast():
-            image_embeds = model.encode_image(pixel_values)
-            text_embeds = model.encode_text(text.to(DEVICE))
+            image_embeds = model.encode_image(pixel_values.to(DEVICE))
+            text_embeds = model.encode_text(ids[rows].to(DEVICE))
         return contrast(image_embeds.float(), text_embeds.float(), model.logit_scale.exp())
 
-    train(plan, model, compute_loss)
+    train_part("scorer", plan, model, compute_loss)
     return model
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from stages.base.latents import encode_posterior, to_pixel_values
 from stages.tiny import recipe
-from stages.tiny.training import DEVICE, autocast, train
+from stages.tiny.drawings import Mixture
+from stages.tiny.lesson import DEVICE, autocast, train_part
 
 KL_WEIGHT = 1e-5
 SCALING_FACTOR = 0.18215
@@ -34,13 +36,13 @@ def build_vae() -> AutoencoderKL:
     )
 
 
-def train_vae(images: list[np.ndarray], weights: list[float]) -> AutoencoderKL:
-    """Train the whole autoencoder on uint8 picture sets (N, 64, 64, 3), drawn with `weights`."""
+def train_vae(mixture: Mixture) -> AutoencoderKL:
+    """Train the whole autoencoder."""
     torch.manual_seed(recipe.VAE.seed)
     vae = build_vae().to(DEVICE)
 
     def compute_loss(generator: torch.Generator) -> Tensor:
-        pixel_values = draw_batch(images, weights, recipe.VAE.batch_size, generator)
+        pixel_values = draw_mirrored(mixture, recipe.VAE.train_batch_size, generator)
         with autocast():
             posterior = vae.encode(pixel_values).latent_dist
             mean, std = posterior.mean.float(), posterior.std.float()
@@ -48,8 +50,8 @@ def train_vae(images: list[np.ndarray], weights: list[float]) -> AutoencoderKL:
             reconstruction = vae.decode(mean + std * noise).sample.float()
         return measure_error(reconstruction, pixel_values) + KL_WEIGHT * posterior.kl().mean()
 
-    train(recipe.VAE, vae, compute_loss)
-    return whiten_latents(vae, images, weights)
+    train_part("vae", recipe.VAE, vae, compute_loss)
+    return whiten_latents(vae, mixture)
 
 
 def measure_error(reconstruction: Tensor, pixel_values: Tensor) -> Tensor:
@@ -60,16 +62,14 @@ def measure_error(reconstruction: Tensor, pixel_values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def whiten_latents(
-    vae: AutoencoderKL, images: list[np.ndarray], weights: list[float]
-) -> AutoencoderKL:
+def whiten_latents(vae: AutoencoderKL, mixture: Mixture) -> AutoencoderKL:
     """Give every latent channel zero mean and a standard deviation of 1 / scaling_factor.
 
     The functions that encode and decode are unchanged up to rounding: what `quant_conv` now divides
     by, `post_quant_conv` multiplies with.
     """
-    batch = draw_batch(images, weights, 2048, torch.Generator().manual_seed(1))
-    means = torch.cat([vae.encode(b).latent_dist.mean for b in batch.split(64)])
+    batch = draw_mirrored(mixture, 2048, torch.Generator().manual_seed(1))
+    means = torch.cat([encode_posterior(vae, part)[0] for part in batch.split(64)]).to(DEVICE)
     centre, scale = means.mean((0, 2, 3)), means.std((0, 2, 3)) * SCALING_FACTOR
     quant, post = vae.quant_conv, vae.post_quant_conv
     post.bias += (post.weight[:, :, 0, 0] * centre).sum(1)
@@ -81,38 +81,17 @@ def whiten_latents(
     return vae
 
 
-@torch.no_grad()
 def encode_all(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
     """Scaled latent means (N, 4, 16, 16), float16, of uint8 pictures (N, 64, 64, 3)."""
-    vae = vae.eval().to(DEVICE)
-    latents = []
-    for first in tqdm(range(0, len(images), 128), desc="latents"):
-        with autocast():
-            mean = vae.encode(to_pixel_values(images[first : first + 128])).latent_dist.mean
-        latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
-    return torch.cat(latents).contiguous()
+    means = [
+        encode_posterior(vae, to_pixel_values(images[first : first + 128]))[0]
+        for first in tqdm(range(0, len(images), 128), desc="latents")
+    ]
+    return (torch.cat(means) * vae.config.scaling_factor).half()
 
 
-def draw_batch(
-    images: list[np.ndarray], weights: list[float], batch_size: int, generator: torch.Generator
-) -> Tensor:
-    """Pixel values (B, 3, 64, 64) in [-1, 1] from several sets, half of them mirrored."""
-    which = torch.multinomial(
-        torch.tensor(weights), batch_size, replacement=True, generator=generator
-    )
-    rows = torch.rand(batch_size, generator=generator, dtype=torch.float64)
-    batch = np.stack(
-        [
-            images[w][int(r * len(images[w]))]
-            for w, r in zip(which.tolist(), rows.tolist(), strict=True)
-        ]
-    )
-    flip = torch.rand(batch_size, generator=generator).lt(0.5)
-    pixel_values = to_pixel_values(batch)
-    return torch.where(flip[:, None, None, None].to(DEVICE), pixel_values.flip(-1), pixel_values)
-
-
-def to_pixel_values(images: np.ndarray) -> Tensor:
-    """Uint8 pictures (N, H, W, 3) as pixel values (N, 3, H, W) in [-1, 1], on `DEVICE`."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(DEVICE)
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+def draw_mirrored(mixture: Mixture, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Pixel values (B, 3, 64, 64) in [-1, 1] on `DEVICE`, half of them mirrored."""
+    pixel_values, _ = mixture.draw(batch_size, generator)
+    is_mirrored = torch.randn(batch_size, 1, 1, 1, generator=generator) < 0
+    return torch.where(is_mirrored, pixel_values.flip(-1), pixel_values).to(DEVICE)

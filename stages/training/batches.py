@@ -16,6 +16,7 @@ from stages.base.latents import sample_posterior
 from stages.config.mistakes import UserError
 from stages.config.params import FinetuneParams
 from stages.training.loss import NoisyBatch
+from stages.training.parallel import take_part
 
 VALIDATION_BATCH_SIZE = 32
 
@@ -62,22 +63,23 @@ def check_pairs(unet: UNet2DConditionModel, pairs: EncodedPairs) -> None:
 def draw_batches(
     pairs: EncodedPairs, params: FinetuneParams, num_timesteps: int, step: int
 ) -> list[NoisyBatch]:
-    """The batches that a step accumulates: together the same pairs and noise however split."""
+    """The batches that a step accumulates, this process's part of each.
+
+    Together they are the same pairs and noise however split.
+    """
     count = params.train_batch_size * params.gradient_accumulation_steps
     rows = draw_rows(params.seed, (step - 1) * count, count, len(pairs.mean))
-    generator = _seed_generator(params.seed, "step", step)
+    generator = seed_generator(params.seed, "step", step)
     timesteps = torch.randint(num_timesteps, (count,), generator=generator)
     chosen = drop_captions(pairs.select(rows), params, step)
     batch = _add_noise(chosen, timesteps, generator)
-    return offset_noise(batch, params, step).split(params.train_batch_size)
-
-
-def draw_prior_batches(
-    pairs: EncodedPairs, params: FinetuneParams, num_timesteps: int, step: int
-) -> list[NoisyBatch]:
-    """As `draw_batches`, from other seeds: noise and timesteps are not those of the instance."""
-    other = params.model_copy(update={"seed": derive_stream_seed(params.seed, "prior", 0)})
-    return draw_batches(pairs, other, num_timesteps, step)
+    batches = offset_noise(batch, params, step).split(params.train_batch_size)
+    # Each takes its own embeddings: where captions are learned, no two share a graph.
+    parts = chosen.caption_index.split(params.train_batch_size)
+    return [
+        take_part(part._replace(prompt_embeds=pairs.prompt_embeds[index]))
+        for part, index in zip(batches, parts, strict=True)
+    ]
 
 
 def drop_captions(pairs: EncodedPairs, params: FinetuneParams, step: int) -> EncodedPairs:
@@ -85,7 +87,7 @@ def drop_captions(pairs: EncodedPairs, params: FinetuneParams, step: int) -> Enc
 
     Ho and Salimans 2022, algorithm 1; `caption_dropout_rate` is their p_uncond.
     """
-    generator = _seed_generator(params.seed, "caption_dropout", step)
+    generator = seed_generator(params.seed, "caption_dropout", step)
     is_kept = torch.rand(len(pairs.mean), generator=generator) >= params.caption_dropout_rate
     return pairs._replace(caption_index=pairs.caption_index * is_kept)  # row 0 is of ""
 
@@ -96,7 +98,7 @@ def offset_noise(batch: NoisyBatch, params: FinetuneParams, step: int) -> NoisyB
     Guttenberg 2023, "Diffusion with Offset Noise": else the mean of a picture is hardly noised, and
     its brightness never has to be learned.
     """
-    generator = _seed_generator(params.seed, "noise_offset", step)
+    generator = seed_generator(params.seed, "noise_offset", step)
     offset = torch.randn(*batch.noise.shape[:2], 1, 1, generator=generator)  # (B, 4, 1, 1)
     return batch._replace(noise=batch.noise + params.noise_offset * offset)
 
@@ -105,7 +107,7 @@ def draw_rows(seed: int, first: int, count: int, num_pairs: int) -> Tensor:
     """Rows (count,) from place `first` on in an endless row of shuffled epochs."""
     epochs = range(first // num_pairs, (first + count - 1) // num_pairs + 1)
     orders = [
-        torch.randperm(num_pairs, generator=_seed_generator(seed, "epoch", epoch))
+        torch.randperm(num_pairs, generator=seed_generator(seed, "epoch", epoch))
         for epoch in epochs
     ]
     start = first - epochs[0] * num_pairs
@@ -118,7 +120,7 @@ def draw_validation_batches(pairs: EncodedPairs, num_timesteps: int) -> list[Noi
     The timesteps are stratified: spread evenly over all of them, so that few pairs do.
     """
     count = len(pairs.mean)
-    generator = _seed_generator(0, "validation", 0)
+    generator = seed_generator(0, "validation", 0)
     strata = (torch.arange(count, dtype=torch.float64) + 0.5) / count * num_timesteps
     timesteps = strata.long()[torch.randperm(count, generator=generator)]
     return _add_noise(pairs, timesteps, generator).split(VALIDATION_BATCH_SIZE)
@@ -131,7 +133,8 @@ def _add_noise(pairs: EncodedPairs, timesteps: Tensor, generator: torch.Generato
     return NoisyBatch(latents, noise, timesteps, pairs.prompt_embeds[pairs.caption_index])
 
 
-def _seed_generator(seed: int, purpose: str, number: int) -> torch.Generator:
+def seed_generator(seed: int, purpose: str, number: int) -> torch.Generator:
+    """A generator of its own for each use of randomness."""
     return torch.Generator("cpu").manual_seed(derive_stream_seed(seed, purpose, number))
 
 

@@ -1,12 +1,13 @@
-"""What a method trains, and on what: weights, pairs and all else that its loss takes."""
+"""What a method trains, and what it is trained on: all that the training loop asks of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
 from stages.adapters.methods import choose_weights
@@ -18,130 +19,223 @@ from stages.adapters.word import (
     spell,
     start_rows,
 )
-from stages.base.components import (
-    choose_device,
-    choose_precision,
-    load_scheduler_config,
-    load_text_encoder,
-    load_unet,
-    load_vae,
-)
+from stages.base.components import choose_device, load_text_encoder, load_unet, load_vae
 from stages.base.identity import fingerprint_weights
 from stages.base.latents import encode_posterior, to_pixel_values
-from stages.base.prompts import encode_prompts, warn_of_cuts
-from stages.config.params import BaseParams, FinetuneParams
-from stages.sampling.denoise import build_scheduler
-from stages.sampling.sampler import cast_unet, measure_latents
-from stages.training.batches import EncodedPairs
-from stages.training.prior import sample_prior
+from stages.base.prompts import encode_distinct, warn_of_cuts
+from stages.config.params import BaseParams, DenoiseParams, FinetuneParams
+from stages.files.images import decode_image
+from stages.files.pictures import IMAGE, read_parts
+from stages.files.tables import SAMPLES_SCHEMA
+from stages.files.taught import Taught
+from stages.sampling.batches import plan_pictures, sample_table
+from stages.sampling.sampler import build_sampler
+from stages.training.batches import (
+    EncodedPairs,
+    derive_stream_seed,
+    draw_batches,
+    draw_validation_batches,
+)
+from stages.training.loss import NoisyBatch, compute_loss
 
+PRIOR_STEPS, PRIOR_GUIDANCE_SCALE = 30, 7.5  # as the tiny base's own pictures, by DDIM
 BATCH_SIZE = 16
 
+Terms = list[tuple[float, NoisyBatch]]
+"""The terms of a loss, each a batch with its weight."""
 
-class Lesson(NamedTuple):
-    """What a method trains, and on what.
+
+@dataclass
+class Lesson:
+    """Captioned pictures, for a method that trains weights of the U-Net.
 
     Attributes:
         weights: What is trained, by name.
         pairs: What it is trained on.
         validation_pairs: What its loss is measured on.
+        params: The section `finetune`.
+        noise_scheduler: Adds noise; its config holds the prediction type.
         identity: What else of the base, beside its U-Net, the weights fit.
-        captions: See `Training`; likewise `prior`.
     """
 
     weights: dict[str, nn.Parameter]
     pairs: EncodedPairs
     validation_pairs: EncodedPairs
-    identity: dict[str, str] | None = None
-    captions: LearnedCaptions | None = None
-    prior: EncodedPairs | None = None
+    params: FinetuneParams
+    noise_scheduler: DDPMScheduler
+    identity: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def num_timesteps(self) -> int:
+        """T, of the noise schedule."""
+        return self.noise_scheduler.config.num_train_timesteps
+
+    def draw(self, step: int) -> list[Terms]:
+        """The batches that a step accumulates, each as the terms of its loss; always the same."""
+        batches = draw_batches(self.pairs, self.params, self.num_timesteps, step)
+        return [[(1.0, batch)] for batch in batches]
+
+    def compute_loss(
+        self, unet: UNet2DConditionModel, batch: NoisyBatch, snr_gamma: float | None = None
+    ) -> Tensor:
+        """The loss of a batch, see `loss.compute_loss`."""
+        return compute_loss(unet, self.noise_scheduler, batch.to(unet.device), snr_gamma)
+
+    def validation(self) -> list[NoisyBatch]:
+        """All validation pairs, at the same noise and timesteps each time."""
+        return draw_validation_batches(self.validation_pairs, self.num_timesteps)
+
+    def finish_step(self) -> None:
+        """Called when all batches of a step have left their gradients."""
 
 
-class InstancePictures(NamedTuple):
-    """The pictures of one thing: uint8 (N, H, W, 3), and of each its caption and its split."""
+@dataclass
+class WordLesson(Lesson):
+    """For textual_inversion: the captions change with the word that is learned."""
 
-    images: np.ndarray
-    captions: list[str]
-    is_train: list[bool]
+    captions: LearnedCaptions = field(kw_only=True)
+
+    def draw(self, step: int) -> list[Terms]:
+        """As `Lesson.draw`, with the captions as they are now."""
+        self.pairs = self.pairs._replace(prompt_embeds=self.captions.embed_for_step())
+        return super().draw(step)
+
+    def validation(self) -> list[NoisyBatch]:
+        """As `Lesson.validation`, with the captions as they are now."""
+        embeds = self.captions.embed()
+        self.validation_pairs = self.validation_pairs._replace(prompt_embeds=embeds)
+        return super().validation()
+
+    def finish_step(self) -> None:
+        """Take the gradients on to the word."""
+        self.captions.pass_gradients()
 
 
-def prepare_inversion(
-    base: BaseParams, params: FinetuneParams, pictures: InstancePictures, words: dict[str, Any]
-) -> Lesson:
-    """The lesson of textual_inversion: one word, whose captions change with it.
+@dataclass
+class PriorLesson(Lesson):
+    """For dreambooth: beside the subject what the frozen base makes of its class.
+
+    Ruiz et al. 2023, equation 2: E |x - x'|^2 + lambda E |x_pr - x_pr'|^2.
+    """
+
+    prior: EncodedPairs = field(kw_only=True)
+
+    def draw(self, step: int) -> list[Terms]:
+        """As `Lesson.draw`, each batch with one of the prior: other noise, other timesteps."""
+        seed = derive_stream_seed(self.params.seed, "prior", 0)
+        params = self.params.model_copy(update={"seed": seed})
+        priors = draw_batches(self.prior, params, self.num_timesteps, step)
+        weight = self.params.dreambooth.prior_loss_weight
+        return [
+            [*terms, (weight, prior)]
+            for terms, prior in zip(super().draw(step), priors, strict=True)
+        ]
+
+
+def build_word_lesson(
+    base: BaseParams,
+    params: FinetuneParams,
+    taught: Taught,
+    pairs: tuple[EncodedPairs, EncodedPairs],
+    captions: Sequence[str],
+    noise_scheduler: DDPMScheduler,
+) -> WordLesson:
+    """The lesson of textual_inversion, on the subject's pairs and those that are held out.
 
     Raises:
         UserError: The word is not new, or it would start as several tokens.
     """
     tokenizer, text_encoder = load_text_encoder(base, choose_device())
     identity = {"text_encoder": fingerprint_weights(text_encoder)}
-    placeholder, num_vectors = words["placeholder"], params.textual_inversion.num_vectors
-    start = find_initializer(tokenizer, placeholder, words["initializer"], num_vectors)
-    rows, tokens = (
-        start_rows(text_encoder, start, num_vectors),
-        name_tokens(placeholder, num_vectors),
-    )
+    placeholder, num_vectors = taught.subject.placeholder, params.textual_inversion.num_vectors
+    start = find_initializer(tokenizer, placeholder, taught.subject.initializer, num_vectors)
+    rows = start_rows(text_encoder, start, num_vectors)
+    tokens = name_tokens(placeholder, num_vectors)
     add_word(tokenizer, text_encoder, tokens, rows)
-    distinct = list_distinct(pictures.captions)
+    distinct = list(dict.fromkeys(["", *captions]))
     spelled = [spell(caption, tokens) for caption in distinct]
     warn_of_cuts(tokenizer, spelled)
-    captions = LearnedCaptions(tokenizer, text_encoder, spelled)
-    pairs = encode_pictures(base, pictures, captions.embed().detach())
-    return Lesson({placeholder: rows}, *pairs, identity, captions)
-
-
-def prepare_dreambooth(
-    base: BaseParams,
-    params: FinetuneParams,
-    unet: UNet2DConditionModel,
-    pictures: InstancePictures,
-    words: dict[str, Any],
-    scratch: Path,
-) -> Lesson:
-    """The lesson of dreambooth: the U-Net, beside the pictures what it makes of their class."""
-    tokenizer, text_encoder = load_text_encoder(base, choose_device())
-    captions, class_captions = list_distinct(pictures.captions), ["", *words["class_captions"]]
-    warn_of_cuts(tokenizer, [*captions, *class_captions])
-    pairs = encode_pictures(base, pictures, encode_prompts(tokenizer, text_encoder, captions))
-    prior = None
-    if params.dreambooth.prior_loss_weight > 0:
-        prior_embeds = encode_prompts(tokenizer, text_encoder, class_captions)
-        prior = sample_class(base, params, prior_embeds, scratch)
-    return Lesson(choose_weights(unet, params), *pairs, prior=prior)
-
-
-def sample_class(
-    base: BaseParams, params: FinetuneParams, prompt_embeds: Tensor, scratch: Path
-) -> EncodedPairs:
-    """What the frozen base makes of the class; see `sample_prior`."""
-    device = choose_device()
-    return sample_prior(
-        cast_unet(load_unet(base), choose_precision(base, device), device),
-        build_scheduler(load_scheduler_config(base), "ddim"),
-        prompt_embeds,
-        measure_latents(load_vae(base, device), base.resolution_px),
-        params.dreambooth,
-        params.seed,
-        scratch,
+    learned = LearnedCaptions(tokenizer, text_encoder, spelled)
+    index = torch.tensor([distinct.index(caption) for caption in captions])
+    parts = index.split([len(part.mean) for part in pairs])
+    embeds = learned.embed().detach()
+    train, held_out = (
+        part._replace(caption_index=rows_of, prompt_embeds=embeds)
+        for part, rows_of in zip(pairs, parts, strict=True)
+    )
+    return WordLesson(
+        {placeholder: rows},
+        train,
+        held_out,
+        params,
+        noise_scheduler,
+        identity=identity,
+        captions=learned,
     )
 
 
-def list_distinct(captions: Sequence[str]) -> list[str]:
-    """The empty caption, then each caption once."""
-    return list(dict.fromkeys(["", *captions]))
+def build_prior_lesson(
+    base: BaseParams,
+    unet: UNet2DConditionModel,
+    params: FinetuneParams,
+    taught: Taught,
+    pairs: tuple[EncodedPairs, EncodedPairs],
+    noise_scheduler: DDPMScheduler,
+    scratch: Path,
+) -> Lesson:
+    """The lesson of dreambooth; without a weight of the prior it has none."""
+    weights = choose_weights(unet, params)
+    if params.dreambooth.prior_loss_weight == 0:
+        return Lesson(weights, *pairs, params, noise_scheduler)
+    prior = sample_prior(base, params, taught, scratch / "prior")
+    return PriorLesson(weights, *pairs, params, noise_scheduler, prior=prior)
 
 
-def encode_pictures(
-    base: BaseParams, pictures: InstancePictures, prompt_embeds: Tensor
-) -> tuple[EncodedPairs, EncodedPairs]:
-    """The pairs to train on and those that are held out; embeddings (K, L, D) of their captions."""
+def sample_prior(
+    base: BaseParams, params: FinetuneParams, taught: Taught, scratch: Path
+) -> EncodedPairs:
+    """Pictures of the subject's class by the frozen base, encoded (Ruiz et al. 2023, section 3.3).
+
+    Training on these beside the subject keeps the class from becoming the subject.
+
+    Raises:
+        FloatingPointError: The base draws pictures that are not finite.
+    """
+    tokenizer, text_encoder = load_text_encoder(base, choose_device())
+    scratch.mkdir(parents=True, exist_ok=True)
+    embeds_file = scratch / "prompt_embeds"
+    embeds_file.unlink(missing_ok=True)
+    captions = taught.class_captions
+    distinct, embeds = encode_distinct(tokenizer, text_encoder, captions, scratch)
+    how = DenoiseParams(
+        scheduler="ddim",
+        num_inference_steps=PRIOR_STEPS,
+        guidance_scale=PRIOR_GUIDANCE_SCALE,
+        batch_size=BATCH_SIZE,
+        seed=params.seed,
+    )
+    prompts = pd.DataFrame({"prompt": captions, "set": "prior", "class": taught.subject.class_name})
+    prompts = prompts.assign(prompt_id=[f"prior-{row}" for row in prompts.index])
+    num_each = -(-params.dreambooth.num_prior_pictures // len(captions))
+    rows = plan_pictures(prompts, {"prior": num_each}, how, base.model)
+    rows = rows.sort_values("index", kind="stable").head(params.dreambooth.num_prior_pictures)
+    sampler = build_sampler(base, how, load_unet(base), dict(zip(distinct, embeds, strict=True)))
+    table = sample_table(sampler, rows, rows["prompt"].tolist(), scratch)
+    return _encode_pictures(base, table, distinct, embeds)
+
+
+def _encode_pictures(
+    base: BaseParams, table: Path, distinct: list[str], prompt_embeds: Tensor
+) -> EncodedPairs:
     vae = load_vae(base, choose_device())
-    measure_latents(vae, base.resolution_px)
-    pixel_values = to_pixel_values(pictures.images)
-    parts = [encode_posterior(vae, part) for part in pixel_values.split(BATCH_SIZE)]
+    parts, index = [], []
+    for rows in read_parts(table, SAMPLES_SCHEMA, "finetune", BATCH_SIZE):
+        if not rows["is_finite"].all():
+            raise FloatingPointError(
+                "the base draws pictures that are not finite; use precision fp32 or bf16"
+            )
+        images = np.stack([np.asarray(decode_image(data, str(table))) for data in rows[IMAGE]])
+        parts.append(encode_posterior(vae, to_pixel_values(images)))
+        index += [distinct.index(prompt) for prompt in rows["prompt"]]
     mean, std = (torch.cat(part) for part in zip(*parts, strict=True))
-    distinct = list_distinct(pictures.captions)
-    index = torch.tensor([distinct.index(caption) for caption in pictures.captions])
-    pairs = EncodedPairs(mean, std, vae.config.scaling_factor, prompt_embeds, index)
-    is_train = torch.tensor(pictures.is_train)
-    return pairs.select(is_train), pairs.select(~is_train)
+    return EncodedPairs(mean, std, vae.config.scaling_factor, prompt_embeds, torch.tensor(index))

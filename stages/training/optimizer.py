@@ -5,8 +5,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from stages.config.params import FinetuneParams
+from stages.config.params import BaseParams, FinetuneParams
 from stages.training.sharding import shard_like
+
+
+def resolve_learning_rate(params: FinetuneParams, base: BaseParams) -> float:
+    """The rate to train with: the one given, or else the base's own for the method."""
+    if params.learning_rate is None:
+        return getattr(base.learning_rates, params.method)
+    return params.learning_rate
 
 
 def build_optimizer(

@@ -1,14 +1,25 @@
-"""The state of a training run as tensors, so that a killed run goes on to the same bytes."""
+"""Run the loop to its last step; a run that was killed goes on to the same bytes."""
 
+import logging
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from stages.files.tensors import read_checkpoint, write_tensors
+from stages.run.interrupt import defer_interrupt
+from stages.run.processes import is_main_process
+from stages.training.lesson import Lesson
 from stages.training.optimizer import pack_state, unpack_state
+from stages.training.parallel import is_true_anywhere
 from stages.training.sharding import gather_shards, shard_like
-from stages.training.train import Training, TrainStep
+from stages.training.train import Training, TrainStep, measure_validation_loss, train
+
+logger = logging.getLogger(__name__)
 
 OPTIMIZER = "optimizer/"
 """Before the names of what the optimizer keeps."""
@@ -27,16 +38,73 @@ class History:
         return len(self.steps) + 1
 
 
+def run_training(
+    training: Training,
+    lesson: Lesson,
+    checkpoint: Path,
+    name: str,
+    note_progress: Callable[[], object] = lambda: None,
+) -> History:
+    """Train to the last step, from the checkpoint if there is one.
+
+    Args:
+        training: What the loop works on.
+        lesson: What is learned.
+        checkpoint: A file for these inputs and no others.
+        name: What people see at the progress bar.
+        note_progress: Called whenever the checkpoint has been saved.
+    """
+    params = training.params
+    if tensors := read_checkpoint(checkpoint):
+        history = unpack_checkpoint(training, tensors)
+        logger.info("%s: goes on after step %d", name, len(history.steps))
+    else:
+        history = History(validation=[(0, measure_validation_loss(training, lesson))])
+    steps = train(training, lesson, history.next_step)
+    with (
+        tqdm(
+            total=params.max_train_steps,
+            initial=len(history.steps),
+            desc=name,
+            disable=not is_main_process(),
+        ) as bar,
+        defer_interrupt() as is_interrupted,
+    ):
+        for record in steps:
+            step, is_last = record.step, record.step == params.max_train_steps
+            history.steps.append(record)
+            if is_last or step % params.validation_steps == 0:
+                loss = measure_validation_loss(training, lesson)
+                history.validation.append((step, loss))
+            is_stopping = is_true_anywhere(training.accelerator, is_interrupted())
+            if is_last or step % params.checkpoint_steps == 0 or is_stopping:
+                write_checkpoint(checkpoint, training, history)
+                note_progress()
+            bar.set_postfix(loss=f"{record.loss:.4f}", refresh=False)
+            bar.update()
+            if is_stopping:
+                raise KeyboardInterrupt(f"after step {step}; the same command goes on from there")
+    return history
+
+
+def write_checkpoint(path: Path, training: Training, history: History) -> None:
+    """Write the state of the training, to which all processes contribute their shards, if any."""
+    tensors = pack_checkpoint(training, history)
+    if is_main_process():
+        write_tensors(path, tensors)
+
+
 def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:
-    """Weights and their average, the optimizer's state, the loss scaler's state and the log.
+    """Weights and their average, buffers, the optimizer's and the loss scaler's state, the log.
 
     At least one step has been taken. All processes have to call it together; where weights are in
-    shards, the main process alone gets all.
+    shards, only the main process gets all.
     """
     tensors = {
         "steps": torch.tensor(history.steps, dtype=torch.float64),  # (S, 5)
         "validation": torch.tensor(history.validation, dtype=torch.float64),  # (V, 2)
     }
+    tensors |= {f"buffer/{name}": buffer for name, buffer in training.model.named_buffers()}
     for name, weight in training.weights.items():
         tensors[f"weight/{name}"] = weight.detach()
         for key, value in pack_state(training.optimizer, weight).items():
@@ -60,6 +128,8 @@ def unpack_checkpoint(training: Training, tensors: dict[str, Tensor]) -> History
         if path.startswith(OPTIMIZER):
             key, name = path.removeprefix(OPTIMIZER).split("/", 1)
             states[name][key] = value
+    for name, buffer in training.model.named_buffers():
+        buffer.copy_(tensors[f"buffer/{name}"])
     for name, weight in training.weights.items():
         weight.copy_(shard_like(tensors[f"weight/{name}"], weight))
         unpack_state(training.optimizer, weight, states[name])

@@ -62,7 +62,7 @@ def shard_weights(
 
 
 def gather_shards(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors, those in shards made whole, on the CPU and for the main process alone.
+    """The tensors, those in shards made whole, on the CPU; only the main process gets them.
 
     All processes have to call it together.
     """

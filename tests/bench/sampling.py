@@ -6,12 +6,13 @@ from functools import cache
 import torch
 from diffusers import StableDiffusionPipeline
 
-from stages.base.components import choose_device
+from stages.base.components import choose_device, load_text_encoder, load_unet
+from stages.base.latents import measure_latents
+from stages.base.prompts import encode_prompts
 from stages.config.params import load_params
 from stages.run.memory import keep_freed_memory
-from stages.sample import build_sampler
 from stages.sampling.noise import build_generators, draw_initial_latents
-from stages.sampling.sampler import Sampler, build_workers, measure_latents, sample_pictures
+from stages.sampling.sampler import Sampler, build_sampler, sample_pictures, use_workers
 from tests.bench.turns import Round, measure_by_turns
 
 NUM_ROUNDS, NUM_SINGLE, NUM_BATCHED = 5, 6, 32
@@ -45,7 +46,7 @@ def _time_batches() -> float:
     sampler = _load_sampler()
     num_threads = torch.get_num_threads()
     started = time.perf_counter()
-    with build_workers(sampler) as workers:
+    with use_workers(sampler) as workers:
         parts = [range(NUM_BATCHED)[first : first + size] for first in range(0, NUM_BATCHED, size)]
         list(workers.map(lambda p: sample_pictures(sampler, [prompts[i] for i in p], p), parts))
     seconds = time.perf_counter() - started
@@ -55,7 +56,11 @@ def _time_batches() -> float:
 
 @cache
 def _load_sampler() -> Sampler:
-    return build_sampler("baseline", load_params(), _list_prompts(NUM_BATCHED))[0]
+    params, base = load_params(), load_params().chosen
+    texts = ["", *dict.fromkeys(_list_prompts(NUM_BATCHED))]
+    embeds = encode_prompts(*load_text_encoder(base, choose_device()), texts)
+    by_text = dict(zip(texts, embeds, strict=True))
+    return build_sampler(base, params.sample, load_unet(base), by_text)
 
 
 @cache

@@ -31,13 +31,11 @@ SECONDS = re.compile(r"^\w+(?: \w+)?: ([0-9.]+) s$", re.MULTILINE)
 RSS = re.compile(r"RssAnon:\s+(\d+) kB")
 STAGES = (
     ("prepare",),
+    ("embed",),
     ("encode",),
-    ("reference",),
-    ("instance",),
     ("finetune",),
     *((stage, variant) for stage in ("sample", "score") for variant in paths.VARIANTS),
     ("compare",),
-    ("resemblance",),
     ("report",),
 )
 
@@ -59,11 +57,11 @@ class Cost(NamedTuple):
 
 
 def measure_scale(folder: Path, counts: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Cost]:
-    """Make so many pairs and pictures, each of a prompt of its own; shards from 1,000 on."""
+    """Make so many pairs and pictures, each of a prompt of its own."""
     build_project(folder)
     build_scorer(folder / "models/tiny-scorer")
-    a_prompt = {"images_per_class_prompt": 1, "images_per_marketing_prompt": 1}
-    edit_params(folder, "sample", num_inference_steps=1, batch_size=50, shard_above=999, **a_prompt)
+    a_prompt = {"images_per_in_domain_prompt": 1, "images_per_marketing_prompt": 1}
+    edit_params(folder, "sample", num_inference_steps=1, batch_size=50, **a_prompt)
     costs = []
     for count in counts:
         edit_params(folder, "prepare", num_pairs=count - 10, num_validation_pairs=10)
@@ -79,7 +77,7 @@ def write_prompts(folder: Path, count: int) -> None:
     """As many prompts as there are to be, with those of params.yaml, into the file beside them."""
     rest = range(count - NUM_PROMPTS)
     rows = {
-        "set": "class",
+        "set": "in_domain",
         "class": "cat",
         "prompt": [f"a cat with {number} legs" for number in rest],
     }
@@ -91,8 +89,14 @@ def measure_processes(folder: Path) -> list[Round]:
     (folder / "models").mkdir(parents=True)
     (folder / "models/tiny").symlink_to(ROOT / "models/tiny")
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    edit_params(folder, "sample", images_per_class_prompt=NUM_PICTURES, batch_size=8)
-    prompt = {"prompt_id": ["cat"], "set": "class", "class": "cat", "prompt": "a photo of a cat"}
+    edit_params(folder, "sample", images_per_in_domain_prompt=NUM_PICTURES, batch_size=8)
+    prompt = {
+        "prompt_id": ["cat"],
+        "set": "in_domain",
+        "class": "cat",
+        "prompt": "a photo of a cat",
+        "finetuned_prompt": "a photo of a cat",
+    }
     write_table(pd.DataFrame(prompt), folder / paths.PROMPTS)
     rounds = []
     for _ in range(NUM_ROUNDS):

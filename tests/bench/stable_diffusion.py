@@ -17,13 +17,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.adapters.methods import choose_weights
-from stages.base.components import choose_device, measure_peak_memory
+from stages.base.components import choose_device
 from stages.config.params import FinetuneParams, load_params
+from stages.run.cost import measure_peak_memory
 from stages.sampling.noise import build_generators, draw_initial_latents
-from stages.sampling.sampler import Sampler, build_workers, cast_unet, sample_pictures
+from stages.sampling.sampler import Sampler, cast_unet, sample_pictures, use_workers
 from stages.training.batches import EncodedPairs, draw_batches
 from stages.training.train import Training, build_training, train
 from tests.stable_diffusion import build_text_encoder, build_unet, build_vae
+from tests.unit.conftest import as_lesson
 
 RESOLUTION_PX = 256
 TEXT_LENGTH, TEXT_WIDTH, VOCABULARY_SIZE = 77, 768, 49408
@@ -176,7 +178,8 @@ def time_our_step() -> Cost:
     """The steps of the stage itself."""
     scale = choose_scale()
     settings = load_finetune_params(scale.num_train_steps + 1)  # the first is left out
-    steps = train(build_our_training(build_unet(), settings), make_pairs())
+    training = build_our_training(build_unet(), settings)
+    steps = train(training, as_lesson(training, make_pairs()))
     return time_calls(lambda: next(steps), scale.num_train_steps)
 
 
@@ -191,7 +194,7 @@ def time_our_pictures() -> Cost:
     scale, sampler = choose_scale(), build_our_sampler()
     seeds = range(scale.batch_size)
     num_workers = torch.get_num_threads() if sampler.unet.device.type == "cpu" else 1
-    with build_workers(sampler) as workers:
+    with use_workers(sampler) as workers:
 
         def sample_batches() -> None:
             parts = [["a prompt"] * len(seeds)] * num_workers
@@ -207,13 +210,13 @@ def compare_losses() -> float:
     settings, pairs = load_finetune_params(1), make_pairs()
     unet = build_unet()
     training = build_our_training(unet, settings)
-    (batch,) = draw_batches(pairs, settings, training.num_timesteps, 1)
+    (batch,) = draw_batches(pairs, settings, 1000, 1)
     with torch.no_grad(), torch.autocast(unet.device.type, enabled=unet.device.type == "cuda"):
         moved = batch.to(unet.device)
         noisy = DDPMScheduler(**SCHEDULE).add_noise(moved.latents, moved.noise, moved.timesteps)
         pred = unet(noisy, moved.timesteps, moved.prompt_embeds).sample
     expected = F.mse_loss(pred.float(), moved.noise.float()).item()
-    return abs(next(train(training, pairs)).loss - expected)
+    return abs(next(train(training, as_lesson(training, pairs))).loss - expected)
 
 
 def compare_pictures() -> float:
@@ -248,9 +251,8 @@ def load_finetune_params(num_steps: int) -> FinetuneParams:
 
 def build_our_training(unet: UNet2DConditionModel, settings: FinetuneParams) -> Training:
     """As the stage `finetune` builds it."""
-    weights, noise_scheduler = choose_weights(unet, settings), DDPMScheduler(**SCHEDULE)
-    precision = choose_scale().precision
-    return build_training(unet, weights, noise_scheduler, settings, 1e-6, precision)
+    weights = choose_weights(unet, settings)
+    return build_training(unet, weights, settings, 1e-6, choose_scale().precision)
 
 
 def make_pairs(count: int = 16) -> EncodedPairs:

@@ -10,13 +10,16 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import functional as F
 
 from stages.adapters.methods import choose_weights
-from stages.base.components import load_noise_scheduler, load_unet
+from stages.base.components import load_unet
 from stages.config.params import Params, load_params
 from stages.files.tensors import write_tensors
 from stages.run.memory import keep_freed_memory
+from stages.training.batches import EncodedPairs
+from stages.training.optimizer import resolve_learning_rate
 from stages.training.resume import History, pack_checkpoint
-from stages.training.train import EncodedPairs, Training, build_training, train
+from stages.training.train import Training, build_training, train
 from tests.bench.turns import Round, measure_by_turns
+from tests.unit.conftest import as_lesson
 
 NUM_ROUNDS, NUM_STEPS, NUM_CHECKPOINTS = 5, 15, 10
 
@@ -66,7 +69,7 @@ def _time_usual() -> float:
 def measure_checkpoints(folder: Path) -> float:
     """The part of training's time that checkpoints take at the interval of params.yaml."""
     training, pairs = _build_ours()
-    history = History(list(train(training, pairs)))
+    history = History(list(train(training, as_lesson(training, pairs))))
     seconds = []
     for _ in range(NUM_CHECKPOINTS):
         started = time.perf_counter()
@@ -80,7 +83,8 @@ def measure_checkpoints(folder: Path) -> float:
 
 def _time_ours() -> float:
     """The steps of the stage itself, the first one left out."""
-    seconds = [step.duration_s for step in train(*_build_ours())]
+    training, pairs = _build_ours()
+    seconds = [step.duration_s for step in train(training, as_lesson(training, pairs))]
     return sum(seconds[1:]) / NUM_STEPS
 
 
@@ -92,9 +96,12 @@ def _build_ours() -> tuple[Training, EncodedPairs]:
     settings = params.finetune.model_copy(update={"max_train_steps": NUM_STEPS + 1})
     unet = load_unet(params.chosen)
     weights = choose_weights(unet, settings)
-    scheduler = load_noise_scheduler(params.chosen)
     training = build_training(
-        unet, weights, scheduler, settings, params.learning_rate, params.chosen.precision
+        unet,
+        weights,
+        settings,
+        resolve_learning_rate(settings, params.chosen),
+        params.chosen.precision,
     )
     return training, pairs
 

@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from stages.config import paths
-from stages.files.tables import read_prompts, read_samples, read_scores
+from stages.files.tables import read_prompts, read_scores
 from tests.browser.test_report import OPEN_ALL, SCROLL_WIDTH
 from tests.hostile import MARKETING, NAMES
+from tests.pictures import read_samples
+
+pytestmark = pytest.mark.thorough
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123")}
 MAX_NAME = 80
@@ -56,8 +59,8 @@ def test_every_table_has_the_texts_as_they_are(hostile_run):
     prompts = read_prompts(hostile_run / paths.PROMPTS)
     assert set(prompts["prompt"]) == expected
     for variant in paths.VARIANTS:
-        samples = read_samples(hostile_run / paths.SAMPLES / variant)
-        scores = read_scores(hostile_run / paths.SCORES / f"{variant}.csv")
+        samples = read_samples(hostile_run / paths.SAMPLES[variant])
+        scores = read_scores(hostile_run / paths.SCORES[variant])
         for table in (samples, scores):
             assert list(table["prompt"]) == list(prompts["prompt"])
             assert set(table["class"]) == set(NAMES)

@@ -197,7 +197,7 @@ def test_collapse_is_the_first_line_and_its_pictures_are_shown(desktop):
     warning, verdict = page.locator("header .warning"), page.locator("h1")
     assert warning.bounding_box()["y"] < verdict.bounding_box()["y"]
     reasons = page.locator("#collapse .caption").all_inner_texts()
-    assert [reason.strip() for reason in reasons] == ["black", "a duplicate"]
+    assert [reason.strip() for reason in reasons] == ["black", "duplicated"]
 
 
 def test_page_is_built_for_screen_readers(desktop):

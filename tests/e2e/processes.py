@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-MODULES = ["encode", "finetune", "instance", "reference", "sample", "score"]
+MODULES = ["embed", "encode", "finetune", "sample", "score"]
 CONTEXT.set_forkserver_preload([f"stages.{name}" for name in MODULES])
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fake_hub import COMMIT, FakeHub, serve_hub
 from tests.micro_project import Project
 from tests.tiny import IMAGE_SIZE_PX, build_base
@@ -14,6 +16,7 @@ NOWHERE = "http://127.0.0.1:9"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
+@pytest.mark.thorough
 def test_a_base_is_downloaded_once_and_then_needs_no_network(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
     base = {"model": "somebody/micro", "revision": COMMIT, "resolution_px": IMAGE_SIZE_PX}

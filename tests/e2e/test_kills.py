@@ -23,7 +23,7 @@ NUM_KILLS = 4
 STAGES = {
     "encode": (encode.main, (), []),
     "finetune": (finetune.main, (), [paths.FINETUNED, paths.LOSS, paths.VALIDATION_LOSS]),
-    "sample": (sample.main, ("baseline",), [paths.SAMPLES / "baseline"]),
+    "sample": (sample.main, ("baseline",), [paths.SAMPLES["baseline"]]),
 }
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["stages.encode", "stages.finetune", "stages.sample"])
@@ -34,7 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kills") / "project"
     build_project(folder)
     edit_params(folder, "finetune", max_train_steps=40, checkpoint_steps=5, validation_steps=20)
-    edit_params(folder, "sample", images_per_class_prompt=6, images_per_marketing_prompt=6)
+    edit_params(folder, "sample", images_per_in_domain_prompt=6, images_per_marketing_prompt=6)
     run(folder, "encode")
     return folder
 

@@ -4,25 +4,30 @@ What the launcher itself does when one of them fails is in test_launch.py.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from stages import encode, finetune, instance, reference, sample, score
+from stages import embed, encode, finetune, sample, score
 from stages.config import paths
 from stages.files.tables import read_csv, read_json
 from stages.run.processes import get_rank
+from stages.sampling import batches
 from tests.e2e.processes import run_processes
+from tests.pictures import read_samples
 from tests.tiny import build_scorer
-from tests.unit.stable_diffusion_project import build_project, edit_params
+from tests.unit.stable_diffusion_project import build_project, edit_params, teach_subject
+
+SAMPLES = paths.SAMPLES["baseline"]
+pytestmark = pytest.mark.thorough
 
 MAINS = {
     "encode": encode.main,
     "finetune": finetune.main,
-    "instance": instance.main,
-    "reference": reference.main,
+    "embed": embed.main,
     "score": score.main,
 }
 
@@ -33,24 +38,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_project(folder)
     build_scorer(folder / "models/tiny-scorer")
     edit_params(folder, "finetune", gradient_accumulation_steps=2, snr_gamma=5.0, noise_offset=0.1)
-    edit_params(folder, "sample", images_per_class_prompt=3, images_per_marketing_prompt=3)
+    edit_params(folder, "sample", images_per_in_domain_prompt=3, images_per_marketing_prompt=3)
     edit_params(folder, "score", batch_size=2)
     run(folder, 1, "encode")
-    run(folder, 1, "reference")
+    run(folder, 1, "embed")
     return folder
 
 
 def test_two_processes_sample_the_same_bytes_as_one(project: Path) -> None:
-    alone, together = (run_afresh(project, count, "sample", "baseline") for count in (1, 2))
-    assert len(alone) == 9 + 1  # and metadata.csv
-    assert together == alone
-
-
-def test_two_processes_write_the_same_shards_as_one(project: Path) -> None:
-    edit_params(project, "sample", shard_above=1, pictures_per_shard=4)
-    alone, together = (run_afresh(project, count, "sample", "baseline") for count in (1, 2))
-    edit_params(project, "sample", shard_above=100)
-    assert sorted(alone) == [f"samples-0000{number}-of-00003.parquet" for number in range(3)]
+    alone, together = (sample_afresh(project, count) for count in (1, 2))
+    assert len(read_samples(project / SAMPLES)) == 9
     assert together == alone
 
 
@@ -62,22 +59,25 @@ def test_both_processes_sample(project: Path) -> None:
 
 
 def test_two_processes_sample_only_what_is_missing(project: Path) -> None:
-    expected = run_afresh(project, 1, "sample", "baseline")
-    records = sorted(project.glob("scratch/sample@baseline/*/batch_*.json"))
-    for record in records[1:]:
-        record.unlink()
+    expected = sample_afresh(project, 1)
+    shutil.rmtree(project / paths.SCRATCH)
+    run_processes(project, 1, sample_without_merging, "baseline")
+    batches = sorted(project.glob("scratch/sample@baseline/*/batch_*.parquet"))
+    assert len(batches) == 5
+    for batch in batches[1:]:
+        batch.unlink()
     run(project, 2, "sample", "baseline")
     ranks = [int((project / f"pictures_{rank}.txt").read_text()) for rank in (0, 1)]
     assert ranks == [4, 3]
-    assert read_folder(project / paths.SAMPLES / "baseline") == expected
+    assert (project / SAMPLES).read_bytes() == expected
 
 
 def test_two_processes_score_as_one(project: Path) -> None:
-    run_afresh(project, 1, "sample", "baseline")
+    sample_afresh(project, 1)
     tables = []
     for count in (1, 2):
         run(project, count, "score", "baseline")
-        tables.append(read_folder(project / paths.SCORES) | read_folder(project / paths.METRICS))
+        tables.append(read_folder(project / "data/scores"))
     assert sorted(tables[0])[:2] == ["baseline.csv", "baseline.json"]
     assert tables[1] == tables[0]
 
@@ -117,11 +117,11 @@ def test_one_process_goes_on_from_a_checkpoint_of_two(project: Path) -> None:
 def test_two_processes_share_the_prior_out_and_train_as_one(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     shutil.copytree(project, folder)
-    small = {"num_pictures": 4, "num_held_out_pictures": 2, "images_per_prompt": 2}
-    edit_params(folder, "instance", **small, prompt_templates=["a photo of a {}", "a {}"])
-    prior = {"num_prior_pictures": 20, "num_inference_steps": 2}  # two batches
+    edit_params(folder, "subject", num_pictures=4, num_held_out_pictures=2)
+    prior = {"num_prior_pictures": 20}  # two batches
     edit_params(folder, "finetune", method="dreambooth", dreambooth=prior, adam_epsilon=1e-3)
-    run(folder, 1, "instance")
+    teach_subject(folder)
+    run(folder, 1, "encode")
     alone, together = (train(folder, count) for count in (1, 2))
     np.testing.assert_allclose(together["losses"], alone["losses"], rtol=2e-6)
     for name, weight in alone["weights"].items():
@@ -138,14 +138,15 @@ def train(project: Path, count: int) -> dict:
         "weights": load_file(project / paths.FINETUNED / "unet.safetensors"),
         "losses": losses["loss"].to_numpy(),
         "validation": validation["validation_loss"].to_numpy(),
-        "num_processes": read_json(project / paths.FINETUNE_METRICS, "")["num_processes"],
+        "num_processes": read_json(project / paths.TRAINING, "")["num_processes"],
     }
 
 
-def run_afresh(project: Path, count: int, name: str, *args: str) -> dict[str, bytes]:
+def sample_afresh(project: Path, count: int) -> bytes:
+    """The pictures of the baseline."""
     shutil.rmtree(project / paths.SCRATCH, ignore_errors=True)
-    run(project, count, name, *args)
-    return read_folder(project / paths.SAMPLES / args[0])
+    run(project, count, "sample", "baseline")
+    return (project / SAMPLES).read_bytes()
 
 
 def run(folder: Path, count: int, name: str, *args: str) -> None:
@@ -158,15 +159,21 @@ def run(folder: Path, count: int, name: str, *args: str) -> None:
 
 def sample_and_count(*args: str) -> None:
     """Run `sample`, and note how many pictures this process sampled."""
-    sizes, real = [], sample.sample_pictures
+    sizes, real = [], batches.sample_pictures
 
     def count_pictures(sampler: object, prompts: list[str], seeds: list[int]) -> object:
         sizes.append(len(prompts))
         return real(sampler, prompts, seeds)
 
-    sample.sample_pictures = count_pictures
+    batches.sample_pictures = count_pictures
     sample.main(*args)
     Path(f"pictures_{get_rank()}.txt").write_text(str(sum(sizes)))
+
+
+def sample_without_merging(*args: str) -> None:
+    """Run `sample` until each of its batches is in scratch."""
+    batches.merge_tables = lambda *_: sys.exit(0)
+    sample.main(*args)
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

@@ -15,6 +15,8 @@ import pytest
 
 from tests.s3_server import BUCKET, CREDENTIALS, Server, Trouble, hang_up, serve_s3
 
+pytestmark = pytest.mark.thorough
+
 NUM_FILES = 12
 TROUBLES: dict[str, tuple[Trouble, str]] = {
     "busy": (lambda _: ("503 Slow Down", "SlowDown"), "(SlowDown)"),

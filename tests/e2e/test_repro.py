@@ -2,15 +2,15 @@
 
 import hashlib
 import time
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.config import paths
 from tests.micro_project import STAGES, Project
+from tests.pictures import decode_levels, name_images
 from tests.torture.evidence import INPUTS
 
 CACHED = ("data", "models/finetuned", "plots/grids")
@@ -27,13 +27,13 @@ def project(tmp_path_factory) -> Project:
 
 def test_null_control_gives_equal_pictures_and_differences_of_zero(project):
     # The fixture ran with max_train_steps: 0.
-    baseline, finetuned = (project.folder / "data/samples" / v for v in ("baseline", "finetuned"))
-    names = sorted(path.name for path in baseline.glob("*.png"))
-    assert len(names) == 50 + 6 * 2
-    assert names == sorted(path.name for path in finetuned.glob("*.png"))
-    pairs = [(name, baseline / name, finetuned / name) for name in names]
+    baseline, finetuned = (name_images(project.folder / paths.SAMPLES[v]) for v in paths.VARIANTS)
+    assert len(baseline) == 50 + 6 * 2
+    assert list(baseline) == list(finetuned)
     differing = {
-        n: measure_difference(a, b) for n, a, b in pairs if a.read_bytes() != b.read_bytes()
+        name: measure_difference(image, finetuned[name])
+        for name, image in baseline.items()
+        if image != finetuned[name]
     }
     assert differing == {}, "of each picture: how many values differ, and the most, of 255"
     by_prompt = pd.read_csv(project.folder / "plots/by_prompt.csv")
@@ -46,7 +46,7 @@ def test_repro_again_runs_nothing(project):
 
 
 def test_forced_rerun_gives_the_same_bytes(project):
-    names = ("data/scores", "metrics", "data/samples/baseline")
+    names = ("data/scores", "metrics", "data/samples")
     before = project.hash_files(*names)
     for stage in ("sample@baseline", "score@baseline", "compare"):
         result = project.run("dvc", "repro", "-s", "-f", stage)
@@ -62,27 +62,28 @@ def test_scoring_key_does_not_retrain(project):
 
 
 def test_training_moves_the_finetuned_pictures_only(project):
-    before = project.hash_files("data/samples/baseline")
+    before = project.hash_files("data/samples")
     project.set_params({"finetune": {"max_train_steps": 4, "learning_rate": 1e-2}})
     ran = project.repro()
     assert {"finetune", "sample@finetuned", "score@finetuned", "compare", "report"} <= ran
     assert not {"prepare", "encode", "sample@baseline", "score@baseline"} & ran
-    assert project.hash_files("data/samples/baseline") == before
-    assert project.hash_files("data/samples/finetuned") != before
-    assert project.read_json("metrics/finetune.json")["num_trainable_tensors"] > 0
+    after = project.hash_files("data/samples")
+    changed = [name for name, digest in before.items() if after[name] != digest]
+    assert changed == [str(paths.SAMPLES["finetuned"])]
+    assert project.read_json("data/finetune.json")["num_trainable_tensors"] > 0
 
 
 def test_a_changed_table_of_prompts_is_read_and_encodes_nothing_again(project):
     table, prompts = (project.folder / "data" / f for f in ("extra_prompts.csv", "prompts.csv"))
     header, before = table.read_text(), prompts.read_text()
     table.write_text(f"{header}marketing,hat,a blue hat\n")
-    assert project.repro("encode", "reference") == {"preflight", "prepare"}
+    assert project.repro("encode", "embed") == {"preflight", "prepare"}
     after = prompts.read_text()
     assert after.startswith(before)
-    assert after.endswith("marketing,hat,a blue hat\n")
+    assert after.endswith("marketing,hat,a blue hat,a blue hat\n")
     table.write_text(f"{header}advert,hat,a blue hat\n")
     result = project.run("dvc", "repro", "encode")
-    mistake = 'data/extra_prompts.csv, line 2: found set "advert"; should be class or marketing'
+    mistake = 'data/extra_prompts.csv, line 2: found set "advert"; should be in_domain or marketing'
     assert f"error: {mistake}\n" in result.stderr
     assert prompts.read_text() == after
     table.write_text(header)
@@ -110,8 +111,9 @@ def test_damaged_pictures_leave_earlier_results_as_they_were(project):
     assert result.returncode != 0
     assert "error: pictures/cat/1.png" in result.stderr
     assert "Traceback" not in result.stderr
-    lost = before.keys() - project.hash_files(*results).keys()
-    assert lost <= {"preflight.txt"}  # its own mark alone
+    after = project.hash_files(*results)
+    changed = {name for name, digest in before.items() if after.get(name) != digest}
+    assert changed <= {str(paths.SUBJECT)}  # its own mark alone
 
 
 def test_bad_params_leave_earlier_results_as_they_were(project):
@@ -127,6 +129,7 @@ def test_bad_params_leave_earlier_results_as_they_were(project):
     assert project.hash_files(*results) == before
 
 
+@pytest.mark.thorough
 def test_outputs_that_were_cut_off_come_back_from_the_cache(project):
     project.repro()
     before = project.hash_files(*CACHED)
@@ -139,17 +142,19 @@ def test_outputs_that_were_cut_off_come_back_from_the_cache(project):
     assert project.hash_files(*CACHED) == before
 
 
+@pytest.mark.thorough
 def test_an_output_that_was_cut_off_in_the_cache_too_is_made_again(project):
     project.repro()
-    path = project.folder / "data/reference.safetensors"
+    path = project.folder / "data/image_embeds.safetensors"
     before = path.read_bytes()
     digest = hashlib.md5(before, usedforsecurity=False).hexdigest()
     for file in (path, project.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]):
         cut_off(file)
-    assert project.repro() == {"reference"}
+    assert project.repro() == {"embed"}
     assert path.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_a_second_repro_beside_the_first_is_refused(project):
     project.repro()
     first = project.start("dvc", "repro", "-s", "-f", "sample@baseline")
@@ -164,9 +169,9 @@ def test_a_second_repro_beside_the_first_is_refused(project):
     assert first.returncode == 0, output
 
 
-def measure_difference(*files: Path) -> tuple[int, int]:
+def measure_difference(*images: bytes) -> tuple[int, int]:
     """How many values of two pictures differ, and by how much at the most: rounding or more?"""
-    first, second = (np.asarray(Image.open(file), dtype=int) for file in files)
+    first, second = map(decode_levels, images)
     difference = abs(first - second)
     return int((difference > 0).sum()), int(difference.max())
 

@@ -17,10 +17,13 @@ from stages import encode, finetune
 from stages.config import paths
 from stages.files.tables import read_csv
 from stages.run.processes import SHARDED, get_rank
+from stages.training import resume
 from stages.training.resume import History
 from stages.training.train import Training
 from tests.e2e.processes import run_processes
 from tests.unit.stable_diffusion_project import build_project, edit_params
+
+pytestmark = pytest.mark.thorough
 
 Tensors = dict[str, np.ndarray]
 SHARDS = {SHARDED: "1"}
@@ -145,7 +148,7 @@ def read_result(project: Path, count: int) -> Result:
 
 def finetune_and_measure() -> None:
     """Run `finetune`, note what this process holds in the end, and keep each checkpoint."""
-    train_to_the_end, write = finetune.run_training, finetune.write_checkpoint
+    train_to_the_end, write = finetune.run_training, resume.write_checkpoint
 
     def run_training(training: Training, *args: object) -> History:
         history = train_to_the_end(training, *args)
@@ -157,7 +160,7 @@ def finetune_and_measure() -> None:
         if get_rank() == 0:
             shutil.copyfile(path, f"checkpoint_{len(history.steps)}.safetensors")
 
-    finetune.run_training, finetune.write_checkpoint = run_training, write_checkpoint
+    finetune.run_training, resume.write_checkpoint = run_training, write_checkpoint
     finetune.main()
 
 

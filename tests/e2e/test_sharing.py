@@ -13,15 +13,17 @@ import pytest
 
 from tests.s3_server import BUCKET, CREDENTIALS, serve_s3
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:
   finetune:
-    cmd: python stage.py rate models/finetuned.bin metrics/finetune.json
+    cmd: python stage.py rate models/finetuned.bin data/finetune.json
     deps: [stage.py]
     params: [rate]
     outs: [models/finetuned.bin]
     metrics:
-      - metrics/finetune.json: {cache: false}
+      - data/finetune.json: {cache: false}
   report:
     cmd: python stage.py words plots/report.html plots/words.json
     deps: [stage.py, models/finetuned.bin]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages import compare, encode, finetune, prepare, reference, sample, score
+from stages import compare, embed, encode, finetune, prepare, sample, score
 from stages.config import paths
 from stages.files.tensors import read_finetuned, write_finetuned
 from stages.sources.drawing.pictures import draw_picture
@@ -28,7 +28,7 @@ WEIGHTS = "models/tiny/unet/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The shipped models, 20 pairs, 20 class prompts and 6 marketing prompts, a picture each."""
+    """The shipped models, 20 pairs, 20 in-domain and 6 marketing prompts, a picture each."""
     folder = tmp_path_factory.mktemp("verdicts")
     build_project(folder)
     yield from run_in(folder)
@@ -43,10 +43,8 @@ def damaged_project(tmp_path: Path) -> Iterator[Path]:
         for seed in range(24):
             picture = draw_picture("illustration", name, 3_000_000 + seed)
             picture.image.save(tmp_path / "pictures" / name / f"{seed:02d}.png")
-    data = {"source": "imagefolder", "root": "pictures", "image_column": None}
-    edit_params(
-        tmp_path, "bases", tiny={"data": data | {"label_column": None, "caption_column": None}}
-    )
+    data = {"source": "imagefolder", "root": "pictures"}
+    edit_params(tmp_path, "bases", tiny={"data": data})
     edit_params(tmp_path, "prepare", num_pairs=220, num_validation_pairs=20)
     edit_params(tmp_path, "finetune", learning_rate=1e-3, max_train_steps=120, train_batch_size=8)
     weights = load_file(tmp_path / WEIGHTS)
@@ -80,15 +78,15 @@ def test_a_destroyed_model_is_worse_and_its_collapse_is_named(
     generator = torch.Generator().manual_seed(0)
     noise = {n: torch.randn(w.shape, generator=generator) * 1e3 for n, w in weights.items()}
     write_finetuned(paths.FINETUNED, noise, config)
-    in_domain = compare_variants().set_index("set").loc["class"]
+    in_domain = compare_variants().set_index("set").loc["in_domain"]
     assert in_domain["verdict"] == "worse"
     assert in_domain["p_value"] < 0.01
-    assert "Collapse: zero-shot accuracy on class prompts fell from" in caplog.text
+    assert "Collapse: zero-shot accuracy on in-domain prompts fell from" in caplog.text
 
 
 def test_a_damaged_base_that_learns_its_own_domain_again_is_better(damaged_project: Path) -> None:
     finetune.main()
-    in_domain = compare_variants().set_index("set").loc["class"]
+    in_domain = compare_variants().set_index("set").loc["in_domain"]
     assert in_domain["verdict"] == "better"
     assert in_domain["p_value"] < 0.01
 
@@ -104,7 +102,7 @@ def build_project(folder: Path) -> None:
         folder,
         "sample",
         num_inference_steps=12,
-        images_per_class_prompt=1,
+        images_per_in_domain_prompt=1,
         images_per_marketing_prompt=1,
     )
 
@@ -114,7 +112,7 @@ def run_in(folder: Path) -> Iterator[Path]:
     before, num_threads = Path.cwd(), torch.get_num_threads()
     os.chdir(folder)
     try:
-        for stage in (prepare, reference, encode):
+        for stage in (prepare, embed, encode):
             stage.main()
         sample.main("baseline")
         yield folder

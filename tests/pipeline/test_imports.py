@@ -1,63 +1,75 @@
+"""Who may import whom: STYLE of the folders under stages/, read from the syntax trees."""
+
 import ast
 from pathlib import Path
 
 import pytest
 
-FOLDERS = (
-    "analysis",
-    "artifacts",
-    "charts",
-    "config",
-    "diffusion",
-    "drawing",
-    "scoring",
-    "sources",
-)
-LOWEST = {"config", "artifacts"}
-# `sources` turns drawings into pairs; artifacts words their captions.
-ALLOWED = {"sources": {"drawing"}}
+from tests.pipeline.imports import find_imports
+
+FOUNDATION = {"config", "files", "run"}
+MODEL = ("base", "sampling", "adapters", "training")
+"""Each stands on those before it."""
+LIBRARY: dict[str, set[str]] = {
+    "config": set(),
+    "files": {"config"},
+    "run": {"config", "files"},
+    **{name: FOUNDATION.union(MODEL[:place]) for place, name in enumerate(MODEL)},
+    **dict.fromkeys(("sources", "scoring", "analysis", "reporting"), FOUNDATION),
+}
+"""The folders that each folder of the library may import."""
+PROGRAMS = ("commands", "tiny")
+"""What is run beside the stages: like a stage, it may import the library and nothing else."""
 LIBRARY_HOMES = {
     "torch": (
-        "stages/diffusion",
+        *(f"stages/{name}" for name in MODEL),
         "stages/scoring",
         "stages/files/tensors.py",
         "stages/score.py",
-        "stages/launch",  # its processes are watched by torch's agent
+        "stages/run/launch.py",  # its processes are watched by torch's agent
+        "stages/run/cost.py",  # a GPU's peak memory
         "stages/tiny",
     ),
-    "plotly": ("stages/charts",),
+    "plotly": ("stages/reporting",),
     "open_clip": ("stages/scoring", "stages/tiny"),
     "ruamel": ("stages/config/params.py",),
 }
+FILES = sorted(Path("stages").rglob("*.py"))
 
 
-def _find_files() -> list[Path]:
-    return sorted(Path("stages").rglob("*.py"))
+def test_each_folder_has_its_place():
+    folders = {path.parts[1] for path in FILES if len(path.parts) > 2}
+    assert folders == {*LIBRARY, *PROGRAMS}
 
 
-def _list_modules(path: Path) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-    return names
-
-
-@pytest.mark.parametrize("path", _find_files(), ids=str)
-def test_imports_point_down(path):
-    imported = {n.split(".")[1] for n in _list_modules(path) if n.startswith("stages.")}
-    if path.parent == Path("stages"):  # entry points: every folder, never one another
-        assert imported <= set(FOLDERS)
-    elif path.parts[1] in FOLDERS:
-        folder = path.parts[1]
-        assert imported <= {folder} | LOWEST | ALLOWED.get(folder, set())
+def test_imports_point_down():
+    assert [
+        f"{path} imports {imported}"
+        for path in FILES
+        for imported in find_imports(path)
+        if _name(imported) not in _list_allowed(path)
+    ] == []
 
 
 @pytest.mark.parametrize("library", LIBRARY_HOMES)
 def test_a_heavy_library_stays_in_its_home(library):
     homes = [Path(home) for home in LIBRARY_HOMES[library]]
-    for path in _find_files():
-        if library in {name.split(".")[0] for name in _list_modules(path)}:
-            assert any(path == home or home in path.parents for home in homes), path
+    users = [path for path in FILES if library in _list_packages(path)]
+    assert [user for user in users if not any(user.is_relative_to(home) for home in homes)] == []
+
+
+def _name(path: Path) -> str:
+    """The folder of a file of the library; a stage's own name."""
+    return path.parts[1]
+
+
+def _list_allowed(path: Path) -> set[str]:
+    return {_name(path)} | LIBRARY.get(_name(path), set(LIBRARY))
+
+
+def _list_packages(path: Path) -> set[str]:
+    """The first part of the name of each module that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
+    return {name.split(".")[0] for name in names}

@@ -35,7 +35,7 @@ PARAMS = {
     },
     "sample": {
         "num_inference_steps": 10,
-        "images_per_class_prompt": 1,
+        "images_per_in_domain_prompt": 1,
         "images_per_marketing_prompt": 2,
         "batch_size": 4,
     },

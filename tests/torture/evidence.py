@@ -1,10 +1,10 @@
 """What a project holds: its final bytes, and unfinished work that must not be done again."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from safetensors import safe_open
 
 from tests.micro_project import Project
@@ -12,23 +12,23 @@ from tests.micro_project import Project
 RESULTS = ("data", "metrics", "models/finetuned", "plots")
 INPUTS = (".gitignore", "extra_prompts.csv")
 """What lies there and is no result."""
-WALL_CLOCK = re.compile(
-    r'"(?:steps_per_second|peak_memory_mib)": [^,\n]+'
-    r"|<dt>(?:steps_per_second|peak_memory_mib|training|memory)</dt><dd>.*?</dd>"
-)
-"""Figures that no two runs share, in metrics/finetune.json and in the report."""
+COSTS = ("data/costs", "metrics/cost.json")
+"""What no two runs share."""
+SHOWN_COSTS = re.compile(r"<dt>(?:training|sampling|memory|energy[^<]*)</dt><dd>.*?</dd>")
+"""The same in the report."""
 SHOWN = 60
 """Bytes on either side of a difference."""
 RESUMED = re.compile(r"(finetune|sample): goes on after (?:step )?(\d+)")
 
 
 def read_results(folder: Path) -> dict[str, bytes]:
-    """What each output in the folder of a project holds, by its path; wall-clock figures aside."""
+    """What each output in the folder of a project holds, by its path; what it cost aside."""
     return {
         str(file.relative_to(folder)): _strip(file)
         for name in RESULTS
         for file in sorted((folder / name).rglob("*"))
         if file.is_file() and file.name not in INPUTS
+        if not str(file.relative_to(folder)).startswith(COSTS)
     }
 
 
@@ -52,9 +52,10 @@ def _show_difference(expected: bytes, found: bytes) -> str:
 
 def clear(project: Project) -> None:
     """Remove every result, all unfinished work and DVC's memory of them."""
-    for name in [*read_results(project.folder), "dvc.lock"]:
+    for name in [*read_results(project.folder), "metrics/cost.json", "dvc.lock"]:
         (project.folder / name).unlink(missing_ok=True)
-    for name in ("scratch", ".dvc/cache", ".dvc/tmp", "models/finetuned", "data/samples"):
+    unfinished = ("scratch", ".dvc/cache", ".dvc/tmp")
+    for name in (*unfinished, "models/finetuned", "data/samples", "data/costs"):
         shutil.rmtree(project.folder / name, ignore_errors=True)
 
 
@@ -63,8 +64,10 @@ def count_done(project: Project, stage: str) -> int:
     if stage == "finetune":
         return sum(_count_steps(file) for file in _find(project, "finetune/*/*.safetensors"))
     if stage.startswith("sample@"):
-        batches = _find(project, f"{stage}/*/batch_*.json")
-        return sum(len(json.loads(file.read_text())["is_finite"]) for file in batches)
+        if _find(project, f"{stage}/*/pictures.parquet"):
+            return 0  # all are done: batches are being removed, and nothing goes on
+        batches = _find(project, f"{stage}/*/batch_*.parquet")
+        return sum(pq.read_metadata(file).num_rows for file in batches)
     return 0
 
 
@@ -84,6 +87,4 @@ def _count_steps(checkpoint: Path) -> int:
 
 def _strip(file: Path) -> bytes:
     data = file.read_bytes()
-    if file.suffix not in (".json", ".html"):
-        return data
-    return WALL_CLOCK.sub("", data.decode()).encode()
+    return data if file.suffix != ".html" else SHOWN_COSTS.sub("", data.decode()).encode()

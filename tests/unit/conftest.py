@@ -5,10 +5,13 @@ from typing import get_args
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from stages.config.params import BaseParams, FinetuneParams, Method, SampleParams
 from stages.training.batches import EncodedPairs
-from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base
+from stages.training.lesson import Lesson
+from stages.training.train import Training
+from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base, build_scheduler
 
 FINETUNE = {
     "method": "attn2",
@@ -23,8 +26,6 @@ FINETUNE = {
     "dreambooth": {
         "prior_loss_weight": 1.0,
         "num_prior_pictures": 5,
-        "num_inference_steps": 2,
-        "guidance_scale": 7.5,
     },
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 0,
@@ -50,11 +51,10 @@ SAMPLE = {
     "scheduler": "ddim",
     "num_inference_steps": 4,
     "guidance_scale": 7.5,
-    "images_per_class_prompt": 1,
+    "images_per_in_domain_prompt": 1,
     "images_per_marketing_prompt": 2,
+    "images_per_subject_prompt": 2,
     "batch_size": 4,
-    "shard_above": 100,
-    "pictures_per_shard": 10,
     "seed": 0,
 }
 
@@ -83,9 +83,13 @@ def pairs() -> EncodedPairs:
     )
 
 
+def as_lesson(training: Training, pairs: EncodedPairs) -> Lesson:
+    """The pairs to train on, which are also those to validate on."""
+    noise_scheduler = DDPMScheduler.from_config(build_scheduler().config)
+    return Lesson(training.weights, pairs, pairs, training.params, noise_scheduler)
+
+
 def build_base_params(folder: Path, **changes: object) -> BaseParams:
-    data = {"source": "drawn", "root": None}
-    data |= {"image_column": None, "label_column": None, "caption_column": None}
     values = {
         "model": str(folder),
         "revision": None,
@@ -95,7 +99,7 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
         "learning_rates": dict.fromkeys(get_args(Method), 1e-2),
-        "data": data,
+        "data": {"source": "drawn", "root": None},
     }
     return BaseParams.model_validate(values | changes)
 

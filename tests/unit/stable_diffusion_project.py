@@ -11,11 +11,17 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages import encode
+from stages import encode, prepare
 from stages.config import paths
+from stages.config.params import load_params
 from stages.files.images import encode_png
-from stages.files.tables import write_table
-from stages.sources.prompts import COLUMNS
+from stages.files.pictures import write_pictures
+from stages.files.tables import PAIRS_SCHEMA, write_json, write_table
+from stages.files.taught import read_taught, write_taught
+from stages.prepare import Part
+from stages.sources import prompts as sources
+from stages.sources.prompts import COLUMNS, list_subject_prompts
+from stages.sources.subject import choose_subject, open_subject
 from tests.tiny import IMAGE_SIZE_PX, build_base
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -38,16 +44,22 @@ def build_project(folder: Path) -> None:
         folder,
         "sample",
         num_inference_steps=2,
-        images_per_class_prompt=1,
+        images_per_in_domain_prompt=1,
         images_per_marketing_prompt=2,
         batch_size=2,
     )
-    write_table(build_pairs(), folder / paths.PAIRS)
+    write_pairs(build_pairs(), folder / paths.PAIRS)
     write_table(build_prompts(), folder / paths.PROMPTS)
 
 
+def write_pairs(pairs: pd.DataFrame, path: Path) -> None:
+    """Write pairs with the pictures of their column image."""
+    write_pictures(pairs, pairs["image"], path, PAIRS_SCHEMA)
+
+
 def write_params(folder: Path) -> None:
-    """Write the shipped params.yaml and the table of no further prompts that it names."""
+    """Write the shipped params.yaml, the table that it names, and that no subject is taught."""
+    write_json({}, folder / paths.SUBJECT)
     (folder / "params.yaml").write_text(PARAMS.read_text())
     write_table(pd.DataFrame(columns=COLUMNS), folder / "data/extra_prompts.csv")
 
@@ -80,6 +92,31 @@ def edit_params(folder: Path, section: str, **changes: Any) -> None:
     yaml.dump(params, folder / "params.yaml")
 
 
+def teach_subject(folder: Path) -> None:
+    """Do what preflight and prepare do for a method that learns a subject: pairs and prompts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        params = load_params()
+        write_taught(params, paths.SUBJECT)
+        taught = read_taught(paths.SUBJECT)
+        assert taught
+        source = open_subject(taught.subject, taught.learned)
+        choice = choose_subject(source, taught.subject)
+        templates = taught.subject.caption_templates
+        parts = [
+            Part("subject", source, choice.train, templates),
+            Part("subject_held_out", source, choice.validation, templates),
+        ]
+        rows = pd.concat(map(prepare.build_pairs, parts))
+        with prepare.load_pictures(parts, params.chosen.resolution_px) as pictures:
+            rows = rows.assign(image=list(pictures))
+        write_pairs(pd.concat([build_pairs(), rows], ignore_index=True), paths.PAIRS)
+        asked = list_subject_prompts(taught, params.prompts.subject_templates)
+        prompts = sources.build_prompts(["cat"], params.prompts, asked)
+        subject = prompts[prompts["set"] == "subject"]
+        write_table(pd.concat([build_prompts(), subject]), paths.PROMPTS)
+
+
 def kill_after(train: object, num_steps: int) -> object:
     """The loop `train`, killed after so many steps."""
 
@@ -108,12 +145,12 @@ def build_pairs() -> pd.DataFrame:
 
 
 def build_prompts() -> pd.DataFrame:
-    """Two class prompts and a marketing prompt: four pictures by the params above."""
+    """Two in-domain prompts and a marketing prompt: four pictures by the params above."""
     return pd.DataFrame(
         {
             "prompt_id": ["cat-1", "dog-2", "mug-3"],
-            "set": ["class", "class", "marketing"],
+            "set": ["in_domain", "in_domain", "marketing"],
             "class": ["cat", "dog", "coffee mug"],
             "prompt": ["a photo of a cat", "a photo of a dog", "a blue coffee mug"],
         }
-    )
+    ).assign(finetuned_prompt=lambda table: table["prompt"])

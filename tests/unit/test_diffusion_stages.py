@@ -5,23 +5,24 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from stages import encode, finetune, sample
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Method
-from stages.files.tables import read_csv, read_json, read_samples, write_table
+from stages.files.tables import read_json
 from stages.files.tensors import read_finetuned, read_latents, read_prompt_embeds
+from stages.run.cost import Cost, read_cost, write_cost
+from stages.sampling import batches
+from stages.training import resume
+from tests.pictures import decode_levels, name_images, read_samples
 from tests.tiny import build_base
 from tests.unit.stable_diffusion_project import (
     build_encoded_project,
@@ -29,10 +30,27 @@ from tests.unit.stable_diffusion_project import (
     edit_params,
     enter_copy,
     kill_after,
+    write_pairs,
 )
 
 METHODS = get_args(Method)
 WEIGHTS = paths.FINETUNED / "unet.safetensors"
+SAMPLES = paths.SAMPLES
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 20] ^= 1
+    path.unlink()  # not the file that it may be a link to
+    path.write_bytes(data)
+
+
+def interrupt_merge(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +68,7 @@ def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_encoded_rows_are_those_of_the_pairs(project: Path) -> None:
     latents, embeds = read_latents(paths.LATENTS), read_prompt_embeds(paths.PROMPT_EMBEDS)
     assert latents.mean.shape == latents.std.shape == (10, 4, 16, 16)
-    assert latents.is_train.tolist() == [True] * 8 + [False] * 2
+    assert latents.split.tolist() == [0] * 8 + [1] * 2
     assert latents.scaling_factor.item() == 0.5
     assert embeds.caption_index.tolist() == [1, 2] * 5  # row 0 is the empty caption's
     assert len(embeds.prompt_embeds) == 3
@@ -66,14 +84,14 @@ def test_a_truncated_picture_is_named_and_earlier_results_stay(project: Path) ->
     before = paths.LATENTS.read_bytes()
     pairs = build_pairs()
     pairs.at[7, "image"] = pairs.at[7, "image"][:100]
-    write_table(pairs, paths.PAIRS)
+    write_pairs(pairs, paths.PAIRS)
     with pytest.raises(UserError, match="noise/7"):
         encode.main()
     assert paths.LATENTS.read_bytes() == before
 
 
 def test_a_long_caption_is_said_to_be_cut(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_table(build_pairs().assign(caption="a cat " * 30), paths.PAIRS)
+    write_pairs(build_pairs().assign(caption="a cat " * 30), paths.PAIRS)
     encode.main()
     assert "is past 24 tokens" in caplog.text
 
@@ -83,7 +101,7 @@ def test_a_checkpoint_holds_what_was_trained_and_no_more(project: Path) -> None:
     weights = load_file(WEIGHTS)
     assert len(weights) == 20
     assert all(".attn2." in name and w.dtype == torch.float32 for name, w in weights.items())
-    metrics = read_json(paths.FINETUNE_METRICS, "finetune")
+    metrics = read_json(paths.TRAINING, "finetune")
     assert metrics["num_trainable_parameters"] == sum(w.numel() for w in weights.values())
     assert metrics["validation_loss_change"] < 0
     loss = pd.read_csv(paths.LOSS)
@@ -95,51 +113,67 @@ def test_a_checkpoint_holds_what_was_trained_and_no_more(project: Path) -> None:
 def test_a_killed_training_goes_on_to_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    outs = (WEIGHTS, paths.LOSS, paths.VALIDATION_LOSS, paths.TRAINING)
     finetune.main()
-    expected = [path.read_bytes() for path in (WEIGHTS, paths.LOSS, paths.VALIDATION_LOSS)]
+    expected = [path.read_bytes() for path in outs]
     shutil.rmtree(paths.FINETUNED)
     shutil.rmtree(paths.SCRATCH)
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "train", kill_after(finetune.train, 3))
+        patch.setattr(resume, "train", kill_after(resume.train, 3))
         with pytest.raises(KeyboardInterrupt):
             finetune.main()
     assert not WEIGHTS.exists()
     taken = []
-    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    monkeypatch.setattr(resume, "train", record_steps(resume.train, taken))
     finetune.main()
     assert taken == [3, 4]  # the checkpoint is of step 2
-    assert expected == [p.read_bytes() for p in (WEIGHTS, paths.LOSS, paths.VALIDATION_LOSS)]
+    assert expected == [path.read_bytes() for path in outs]
+
+
+def test_what_a_killed_training_took_until_its_last_checkpoint_counts(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "train", kill_after(resume.train, 3))
+        with pytest.raises(KeyboardInterrupt):
+            finetune.main()
+    (noted,) = paths.SCRATCH.glob("finetune/*/cost.json")
+    cost = read_cost(noted, "finetune")
+    assert cost.duration_s > 0
+    write_cost(cost + Cost(duration_s=1000), noted)
+    finetune.main()
+    assert 1000 < read_cost(paths.TRAINING_COST, "finetune").duration_s < 1100
 
 
 def test_a_checkpoint_of_other_params_is_not_resumed(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "train", kill_after(finetune.train, 3))
+        patch.setattr(resume, "train", kill_after(resume.train, 3))
         with pytest.raises(KeyboardInterrupt):
             finetune.main()
     edit_params(project, "finetune", learning_rate=2e-2)
     taken = []
-    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    monkeypatch.setattr(resume, "train", record_steps(resume.train, taken))
     finetune.main()
     assert taken == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("method", ["attn2_kv", "full", "lora"])
 def test_each_method_is_trained_and_sampled(project: Path, method: str) -> None:
-    edit_params(project, "finetune", method=method, learning_rate=None)
+    edit_params(project, "finetune", method=method, learning_rate="auto")
     edit_params(project, "bases", tiny={"learning_rates": dict.fromkeys(METHODS, 2e-2)})
     finetune.main()
     for variant in paths.VARIANTS:
         sample.main(variant)
-    metrics = read_json(paths.FINETUNE_METRICS, "finetune")
+    metrics = read_json(paths.TRAINING, "finetune")
     weights, config = read_finetuned(paths.FINETUNED)
     assert metrics["method"] == config["method"] == method
     assert metrics["learning_rate"] == config["learning_rate"] == 2e-2
     assert metrics["num_trainable_parameters"] == sum(w.numel() for w in weights.values())
     assert metrics["validation_loss_change"] < 0
-    pictures = [np.asarray(Image.open(paths.SAMPLES / v / "cat-1_000.png")) for v in paths.VARIANTS]
-    assert not np.array_equal(*pictures)
+    baseline, finetuned = (name_images(SAMPLES[variant]) for variant in paths.VARIANTS)
+    assert baseline["cat-1_000.png"] != finetuned["cat-1_000.png"]
 
 
 def test_the_average_is_what_is_kept(project: Path) -> None:
@@ -161,7 +195,7 @@ def test_a_killed_training_of_other_methods_goes_on_to_the_same_bytes(
     expected = read_folder(paths.FINETUNED)
     shutil.rmtree(paths.SCRATCH)
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "train", kill_after(finetune.train, 3))
+        patch.setattr(resume, "train", kill_after(resume.train, 3))
         with pytest.raises(KeyboardInterrupt):
             finetune.main()
     finetune.main()
@@ -173,11 +207,11 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "train", interrupt_after(finetune.train, 3))
-        with pytest.raises(KeyboardInterrupt, match="after step 3; `dvc repro` goes on"):
+        patch.setattr(resume, "train", interrupt_after(resume.train, 3))
+        with pytest.raises(KeyboardInterrupt, match="after step 3; the same command goes on"):
             finetune.main()
     taken = []
-    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    monkeypatch.setattr(resume, "train", record_steps(resume.train, taken))
     finetune.main()
     assert taken == [4]
 
@@ -187,17 +221,16 @@ def test_finished_work_outlives_a_kill_before_dvc_has_saved_it(
 ) -> None:
     finetune.main()
     sample.main("finetuned")
-    folders = (paths.FINETUNED, paths.SAMPLES / "finetuned")
-    expected = [read_folder(folder) for folder in folders]
-    for folder in folders:
-        shutil.rmtree(folder)  # as DVC does before it runs a stage again
+    expected = read_folder(paths.FINETUNED), SAMPLES["finetuned"].read_bytes()
+    shutil.rmtree(paths.FINETUNED)  # as DVC does before it runs a stage again
+    SAMPLES["finetuned"].unlink()
     taken, sampled = [], []
-    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
-    monkeypatch.setattr(sample, "sample_pictures", lambda *_: sampled.append(1))
+    monkeypatch.setattr(resume, "train", record_steps(resume.train, taken))
+    monkeypatch.setattr(batches, "sample_pictures", lambda *_: sampled.append(1))
     finetune.main()
     sample.main("finetuned")
     assert taken == sampled == []
-    assert [read_folder(folder) for folder in folders] == expected
+    assert (read_folder(paths.FINETUNED), SAMPLES["finetuned"].read_bytes()) == expected
 
 
 def test_a_damaged_checkpoint_is_said_and_training_starts_anew(
@@ -208,7 +241,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_anew(
     (checkpoint,) = paths.SCRATCH.glob("finetune/*/checkpoint.safetensors")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     taken = []
-    monkeypatch.setattr(finetune, "train", record_steps(finetune.train, taken))
+    monkeypatch.setattr(resume, "train", record_steps(resume.train, taken))
     finetune.main()
     assert f"{checkpoint} is damaged" in caplog.text
     assert taken == [1, 2, 3, 4]
@@ -225,15 +258,14 @@ def test_weights_that_cannot_move_are_an_error(project: Path) -> None:
 def test_null_control_samples_the_same_bytes(project: Path, method: str) -> None:
     edit_params(project, "finetune", method=method, max_train_steps=0)
     finetune.main()
-    assert read_json(paths.FINETUNE_METRICS, "finetune")["validation_loss_change"] == 0
+    assert read_json(paths.TRAINING, "finetune")["validation_loss_change"] == 0
     for variant in paths.VARIANTS:
         sample.main(variant)
-    baseline, finetuned = (read_folder(paths.SAMPLES / variant) for variant in paths.VARIANTS)
+    baseline, finetuned = (path.read_bytes() for path in SAMPLES.values())
     assert baseline == finetuned
-    assert sorted(baseline) == [
+    assert list(name_images(SAMPLES["baseline"])) == [
         "cat-1_000.png",
         "dog-2_000.png",
-        "metadata.csv",
         "mug-3_000.png",
         "mug-3_001.png",
     ]
@@ -243,19 +275,18 @@ def test_training_changes_pictures_but_not_their_seeds(project: Path) -> None:
     finetune.main()
     for variant in paths.VARIANTS:
         sample.main(variant)
-    one, other = (read_samples(paths.SAMPLES / variant) for variant in paths.VARIANTS)
-    pd.testing.assert_frame_equal(one, other)
+    one, other = map(read_samples, SAMPLES.values())
+    assert one["image"].ne(other["image"]).any()
+    pd.testing.assert_frame_equal(*(table.drop(columns="image") for table in (one, other)))
     assert one["seed"].is_unique
-    pictures = [np.asarray(Image.open(paths.SAMPLES / v / "cat-1_000.png")) for v in paths.VARIANTS]
-    assert not np.array_equal(*pictures)
+    baseline, finetuned = (name_images(SAMPLES[variant]) for variant in paths.VARIANTS)
+    assert baseline["cat-1_000.png"] != finetuned["cat-1_000.png"]
 
 
-def test_metadata_loads_as_an_imagefolder(project: Path) -> None:
+def test_plain_pandas_reads_the_pictures_with_what_is_known_of_them(project: Path) -> None:
     sample.main("baseline")
-    table = read_csv(paths.SAMPLES / "baseline/metadata.csv", {}, "sample")
-    assert table["file_name"].tolist() == sorted(
-        path.name for path in (paths.SAMPLES / "baseline").glob("*.png")
-    )
+    table = pd.read_parquet(SAMPLES["baseline"])
+    assert {decode_levels(data).shape for data in table["image"]} == {(32, 32, 3)}
     assert table["scheduler"].unique().tolist() == ["ddim"]
     assert table["is_finite"].all()
 
@@ -265,17 +296,17 @@ def test_weights_of_another_base_are_refused(project: Path) -> None:
     build_base(project / "models/tiny", seed=1)
     with pytest.raises(UserError, match="trained on another base"):
         sample.main("finetuned")
-    assert not (paths.SAMPLES / "finetuned").exists()
+    assert not SAMPLES["finetuned"].exists()
 
 
 def test_a_killed_sampling_keeps_finished_batches(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample.main("baseline")
-    expected = read_folder(paths.SAMPLES / "baseline")
+    expected = SAMPLES["baseline"].read_bytes()
     shutil.rmtree(paths.SCRATCH)
     sizes = []
-    real = sample.sample_pictures
+    real = batches.sample_pictures
 
     def interrupt(sampler: object, prompts: list[str], seeds: list[int]) -> object:
         sizes.append(len(prompts))
@@ -283,33 +314,42 @@ def test_a_killed_sampling_keeps_finished_batches(
             raise KeyboardInterrupt
         return real(sampler, prompts, seeds)
 
-    monkeypatch.setattr(sample, "sample_pictures", interrupt)
+    monkeypatch.setattr(batches, "sample_pictures", interrupt)
     with pytest.raises(KeyboardInterrupt):
         sample.main("baseline")
     sample.main("baseline")
     assert sizes == [2, 2, 2]  # the first, the one that was cut off, and that one again
-    assert read_folder(paths.SAMPLES / "baseline") == expected
+    assert SAMPLES["baseline"].read_bytes() == expected
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"\x89PNG")])
-def test_a_batch_whose_picture_was_damaged_is_sampled_again(
+@pytest.mark.parametrize("damage", [Path.unlink, cut_off, flip_byte])
+def test_a_batch_that_was_damaged_is_sampled_again(
     project: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
 ) -> None:
-    sample.main("baseline")
-    expected = read_folder(paths.SAMPLES / "baseline")
-    damage(next(paths.SCRATCH.glob("sample@baseline/*/pictures/cat-1_000.png")))
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "merge_tables", interrupt_merge)
+        with pytest.raises(KeyboardInterrupt):
+            sample.main("baseline")
+    files = sorted(paths.SCRATCH.glob("sample@baseline/*/batch_*.parquet"))
+    assert len(files) == 2
+    damage(files[0])
     sizes = []
-    monkeypatch.setattr(sample, "sample_pictures", count_pictures(sample.sample_pictures, sizes))
+    monkeypatch.setattr(batches, "sample_pictures", count_pictures(batches.sample_pictures, sizes))
     sample.main("baseline")
     assert sizes == [2]
-    assert read_folder(paths.SAMPLES / "baseline") == expected
+    (table,) = paths.SCRATCH.glob("sample@baseline/*/*.parquet")  # the batches are in it
+    expected = SAMPLES["baseline"].read_bytes()
+    damage(table)
+    sample.main("baseline")
+    assert sizes == [2, 2, 2]
+    assert SAMPLES["baseline"].read_bytes() == expected
 
 
 def test_ctrl_c_keeps_the_batches_under_way(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    real, interrupts = sample.sample_pictures, []
+    real, interrupts = batches.sample_pictures, []
 
     def interrupt(*args: object) -> object:
         if not interrupts:
@@ -317,13 +357,16 @@ def test_ctrl_c_keeps_the_batches_under_way(
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample, "sample_pictures", interrupt)
-        patch.setattr(sample, "build_workers", lambda _: ThreadPoolExecutor(1))
+        patch.setattr(batches, "sample_pictures", interrupt)
+        patch.setattr(torch, "get_num_threads", lambda: 1)
         with pytest.raises(KeyboardInterrupt, match="goes on from there"):
             sample.main("baseline")
+    (noted,) = paths.SCRATCH.glob("sample@baseline/*/cost.json")
+    write_cost(read_cost(noted, "sample") + Cost(duration_s=1000), noted)
     sizes = []
-    monkeypatch.setattr(sample, "sample_pictures", count_pictures(real, sizes))
+    monkeypatch.setattr(batches, "sample_pictures", count_pictures(real, sizes))
     sample.main("baseline")
+    assert 1000 < read_cost(paths.SAMPLING_COST["baseline"], "sample").duration_s < 1100
     assert f"sample: goes on after {4 - sum(sizes)} pictures" in caplog.text
     assert sum(sizes) < 4
 

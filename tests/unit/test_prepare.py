@@ -14,30 +14,44 @@ from ruamel.yaml import YAML
 from stages import prepare
 from stages.config import paths
 from stages.config.mistakes import UserError
+from stages.config.params import load_params
 from stages.files.images import decode_image, encode_png, resize_to_square
-from stages.files.pairs import read_pairs, write_pairs
-from stages.files.tables import read_prompts
+from stages.files.tables import read_prompts, write_json
+from stages.files.taught import write_taught
 from stages.sources.drawing.pictures import draw_picture
 from stages.sources.source import Entry, Source
+from tests.pictures import read_pairs
+from tests.unit.stable_diffusion_project import write_pairs
 
 ROOT = Path.cwd()
 CIFAR10_PARQUET = os.environ.get("CIFAR10_PARQUET")
 """A file of the public edition, for those who have it: columns img and label."""
 
 
-def write_params(folder, num_classes=3, **data):
+LEARNED = {"textual_inversion": "<my-frog>", "dreambooth": "sks frog"}
+
+
+def write_params(folder, num_classes=3, method="attn2", subject=None, **data):
     values = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["bases"]["tiny"]["data"] |= data
     values["prepare"] |= {"num_pairs": 14, "num_validation_pairs": 6}
     values["prepare"]["classes"] = values["prepare"]["classes"][:num_classes]
     values["prompts"]["file"] = str(ROOT / values["prompts"]["file"])
+    values["finetune"]["method"] = method
+    values["subject"] |= subject or {}
     (folder / "params.yaml").write_text(json.dumps(values))
+
+
+def teach(folder, method, subject):
+    write_params(folder, method=method, subject=subject)
+    write_taught(load_params(), paths.SUBJECT)
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_params(tmp_path)
+    write_json({}, paths.SUBJECT)
     return tmp_path
 
 
@@ -51,7 +65,7 @@ def test_pairs_and_prompts_are_as_the_params_say(project):
         image = Image.open(io.BytesIO(data))
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 64))
     prompts = read_prompts(paths.PROMPTS)
-    assert prompts["set"].value_counts().to_dict() == {"class": 15, "marketing": 6}
+    assert prompts["set"].value_counts().to_dict() == {"in_domain": 15, "marketing": 6}
     assert prompts["prompt_id"].is_unique
 
 
@@ -72,11 +86,12 @@ def test_the_same_params_write_the_same_bytes(project):
     assert written[0] == written[1]
 
 
-def test_each_class_takes_the_templates_by_turns_and_own_captions_come_first():
+def test_each_class_takes_the_templates_in_turn_and_own_captions_come_first():
     names = ["apple", "cat", "apple", "apple", "cat"]
     entries = [Entry(str(i), name) for i, name in enumerate(names)] + [Entry("5", "cat", "my own")]
     source = Source("x", entries, lambda _: None)
-    pairs = prepare.build_pairs(source, range(6), "train", ["a {}", "the {}"])
+    pairs = prepare.build_pairs(prepare.Part("train", source, range(6), ["a {}", "the {}"]))
+    assert set(pairs["split"]) == {"train"}
     assert list(pairs["caption"]) == [
         "an apple",
         "a cat",
@@ -90,7 +105,70 @@ def test_each_class_takes_the_templates_by_turns_and_own_captions_come_first():
 def test_a_picture_with_neither_class_nor_caption_is_named():
     source = Source("x", [Entry("here.png")], lambda _: None)
     with pytest.raises(UserError, match=r"here\.png: .*neither a caption nor a class"):
-        prepare.build_pairs(source, [0], "train", ["a {}"])
+        prepare.build_pairs(prepare.Part("train", source, [0], ["a {}"]))
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_the_pictures_of_the_subject_are_pairs_of_two_splits(project, method):
+    folder = project / "frogs"
+    folder.mkdir()
+    for index in range(9):
+        picture = Image.effect_noise((40 + index, 80), 99).convert("RGB")
+        picture.save(folder / f"{index}.png")
+    templates = ["a photo of a {}", "the {}"]
+    subject = {"source": "imagefolder", "root": "frogs", "caption_templates": templates}
+    teach(project, method, subject | {"num_pictures": 5, "num_held_out_pictures": 3})
+    prepare.main()
+    pairs = read_pairs(paths.PAIRS)
+    splits = ["train"] * 14 + ["validation"] * 6 + ["subject"] * 5 + ["subject_held_out"] * 3
+    assert list(pairs["split"]) == splits  # each split in one piece
+    of_subject = pairs[20:]
+    assert of_subject["source_id"].is_unique
+    assert set(of_subject["class"]) == {LEARNED[method]}
+    a_photo, the = (template.format(LEARNED[method]) for template in templates)
+    assert list(of_subject["caption"]) == [
+        a_photo,
+        the,
+        a_photo,
+        the,
+        a_photo,
+        a_photo,
+        the,
+        a_photo,
+    ]
+    for row in of_subject.itertuples():
+        expected = resize_to_square(Image.open(folder / row.source_id), 64)
+        assert decode_image(row.image, "") == expected
+        assert expected.size == (64, 64)
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_the_fine_tuned_model_is_asked_for_what_it_learned(project, method):
+    teach(project, method, {})
+    prepare.main()
+    prompts = read_prompts(paths.PROMPTS)
+    assert prompts["set"].value_counts().to_dict() == {
+        "in_domain": 15,
+        "subject": 8,
+        "marketing": 6,
+    }
+    is_subject = prompts["set"] == "subject"
+    of_subject, others = prompts[is_subject], prompts[~is_subject]
+    assert (others["finetuned_prompt"] == others["prompt"]).all()
+    assert set(of_subject["class"]) == {"frog"}
+    assert of_subject["prompt"].iloc[0] == "a photo of a frog"
+    asked = [text.replace("frog", LEARNED[method]) for text in of_subject["prompt"]]
+    assert list(of_subject["finetuned_prompt"]) == asked
+
+
+def test_a_subject_changes_no_other_pair(project):
+    prepare.main()
+    before = read_pairs(paths.PAIRS)
+    teach(project, "dreambooth", {})
+    prepare.main()
+    after = read_pairs(paths.PAIRS)
+    assert len(after) == len(before) + 16
+    assert after[: len(before)].equals(before)
 
 
 def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch):
@@ -107,8 +185,9 @@ def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch)
 def test_a_long_name_does_not_widen_the_sheet(tmp_path):
     names = ["x" * 100, "x" * 10_000]
     pairs = pd.DataFrame({"split": "train", "class": names, "caption": "a", "source_id": "b"})
-    write_pairs(pairs, [encode_png(Image.new("L", (8, 8)))] * 2, tmp_path / "pairs")
-    widths = [prepare.draw_pairs(tmp_path / "pairs", [name]).width for name in names]
+    path = tmp_path / "pairs.parquet"
+    write_pairs(pairs.assign(image=encode_png(Image.new("L", (8, 8)))), path)
+    widths = [prepare.draw_pairs(path, [name]).width for name in names]
     assert widths[0] == widths[1] < 1000
 
 

@@ -147,7 +147,7 @@ def preprocess(image: Image.Image, side_px: int) -> Tensor:
 IMAGE_REWARD = Pretrained(
     name="image_reward",
     label="ImageReward",
-    better="higher",
+    direction="higher",
     scale="reward, mean 0 and standard deviation 1 over their training pictures",
     source="Xu et al. 2023 (arXiv 2304.05977)",
     origin=Origin(

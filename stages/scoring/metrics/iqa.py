@@ -64,7 +64,7 @@ def _need(size: str) -> Needs:
 MUSIQ = Pretrained(
     name="musiq",
     label="MUSIQ",
-    better="higher",
+    direction="higher",
     scale="quality as on KonIQ-10k, about 0 to 100",
     source="Ke et al. 2021, through pyiqa",
     origin=Origin(
@@ -76,7 +76,7 @@ MUSIQ = Pretrained(
 LAION_AESTHETIC = Pretrained(
     name="laion_aesthetic",
     label="LAION aesthetic",
-    better="higher",
+    direction="higher",
     scale="predicted rating of beauty, about 1 to 10",
     source="Schuhmann 2022, improved aesthetic predictor (sac+logos+ava1), through pyiqa",
     origin=Origin(

@@ -1,7 +1,7 @@
 """What a metric is: what it says of itself, what it may look at, and how it is computed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-Better = Literal["higher", "lower", "neither"]
+from stages.files.facts import SETS, Direction, Facts
 
 
 class Origin(NamedTuple):
@@ -27,26 +27,38 @@ PIXELS = Origin("none", "none", "pixels as sampled: RGB, 8 bits a channel, not r
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is said of a metric in data/scores/V.json."""
+    """What is known of a metric before it is computed."""
 
     name: str
     label: str
-    better: Better
+    direction: Direction
+    """Which way is better."""
+    exceptions: Mapping[str, Direction] = field(default_factory=dict)
+    """Sets of prompts where another way is."""
+    unit: Literal["picture", "prompt", "set"] = "picture"
+    column: str = ""
+    """Of a picture's metric, in data/scores/V.csv; "": its name."""
     scale: str
     source: str
     origin: Origin | None = None
     """None: the scorer of the chosen base."""
 
-    def describe(self, scorer: Origin) -> dict[str, str]:
-        """Provenance as text; `scorer` stands in where the metric has no origin of its own."""
-        origin = self.origin or scorer
-        return {
-            "label": self.label,
-            "better": self.better,
-            "scale": self.scale,
-            **origin._asdict(),
-            "source": self.source,
-        }
+    def __post_init__(self) -> None:
+        """Name the column."""
+        if self.unit == "picture":
+            object.__setattr__(self, "column", self.column or self.name)
+
+    def describe(self, scorer: Origin) -> Facts:
+        """The facts; `scorer` stands in where the metric has no origin of its own."""
+        return Facts(
+            label=self.label,
+            column=self.column,
+            unit=self.unit,
+            direction={name: self.exceptions.get(name, self.direction) for name in SETS},
+            scale=self.scale,
+            source=self.source,
+            **(self.origin or scorer)._asdict(),
+        )
 
 
 @dataclass(frozen=True)
@@ -79,10 +91,14 @@ class Context:
     """Of each distinct prompt: unit-norm, (E,)."""
     prompt_embeds: Mapping[str, Tensor]
     """Of the distinct prompts of each set: unit-norm, (P, E)."""
+    training_ids: Sequence[str]
+    """Of the M training pictures."""
     training_embeds: Tensor
     """Of the training pictures: unit-norm, (M, E)."""
     training_classes: Tensor
     """Their rows of `classes`, (M,) int64; -1 for none."""
+    subject_embeds: Tensor
+    """Of the subject's pictures that are held out: unit-norm, (R, E); of none, for most methods."""
 
 
 Compute = Callable[[Batch, Context], list[Any]]
@@ -91,11 +107,6 @@ Compute = Callable[[Batch, Context], list[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Description):
-    """A metric of a picture, in the column `column` of data/scores/V.csv."""
+    """A metric of a picture, and how it is computed."""
 
     compute: Compute
-    column: str = ""
-
-    def __post_init__(self) -> None:
-        """A column is named after its metric unless it says otherwise."""
-        object.__setattr__(self, "column", self.column or self.name)

@@ -43,7 +43,7 @@ def score_pairs(
 PICKSCORE = Pretrained(
     name="pickscore",
     label="PickScore",
-    better="higher",
+    direction="higher",
     scale="cosine times exp(logit scale), about 100: usually 15 to 25",
     source="Kirstain et al. 2023, eq. 2",
     origin=Origin(

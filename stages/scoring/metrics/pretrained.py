@@ -7,7 +7,7 @@ code.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pickle import UnpicklingError
 
@@ -98,15 +98,8 @@ def _bind(metric: Pretrained, score: Score) -> Metric:
         with torch.inference_mode():
             return score(batch.images, batch.samples["prompt"].tolist())
 
-    return Metric(
-        name=metric.name,
-        label=metric.label,
-        better=metric.better,
-        scale=metric.scale,
-        source=metric.source,
-        origin=metric.origin,
-        compute=compute,
-    )
+    known = {field.name: getattr(metric, field.name) for field in fields(Description)}
+    return Metric(**known, compute=compute)
 
 
 def _word_weights(metric: Pretrained) -> str:

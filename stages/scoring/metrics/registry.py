@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from stages.files.facts import Facts
 from stages.scoring.metrics.clip import (
     CLIP_COSINE,
     RETRIEVAL_RANK,
@@ -27,7 +28,7 @@ from stages.scoring.metrics.sets import CMMD, DIVERSITY, KID
 from stages.scoring.metrics.training import (
     NEAREST_TRAINING_COSINE,
     TRAINING_SIMILARITY,
-    name_nearest_rows,
+    name_nearest,
 )
 from stages.scoring.metrics.vqa_score import VQA_SCORE
 
@@ -47,9 +48,9 @@ EXTRA_METRICS: Mapping[str, Pretrained] = {
     metric.name: metric
     for metric in (LAION_AESTHETIC, MUSIQ, PICKSCORE, HPSV2, IMAGE_REWARD, VQA_SCORE)
 }
-COMPANIONS: Mapping[str, Compute] = {
+COMPANIONS: dict[str, Compute] = {
     "predicted_class": name_classes,
-    "nearest_training_row": name_nearest_rows,
+    "nearest_training_id": name_nearest,
     "pixel_digest": hash_pixels,
 }
 """What is known of a picture and is no number to compare."""
@@ -60,6 +61,6 @@ def load_extra_metrics(names: Sequence[str], device: torch.device) -> list[Metri
     return [load_metric(EXTRA_METRICS[name], device) for name in names]
 
 
-def describe_metrics(metrics: Sequence[Metric], scorer: Origin) -> dict[str, dict[str, str]]:
-    """Provenance of the metrics of a picture, and of those of a set, by name."""
+def describe_metrics(metrics: Sequence[Metric], scorer: Origin) -> dict[str, Facts]:
+    """The facts of the metrics of a picture, and of those of several, by name."""
     return {metric.name: metric.describe(scorer) for metric in (*metrics, *SET_METRICS)}

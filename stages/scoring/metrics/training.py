@@ -25,9 +25,10 @@ def find_nearest(image_embeds: Tensor, training_embeds: Tensor) -> tuple[Tensor,
     return cosines, rows
 
 
-def name_nearest_rows(batch: Batch, context: Context) -> list[int]:
-    """The training picture that is nearest to each picture."""
-    return find_nearest(batch.image_embeds, context.training_embeds)[1].tolist()
+def name_nearest(batch: Batch, context: Context) -> list[str]:
+    """The id of the training picture that is nearest to each picture."""
+    _, rows = find_nearest(batch.image_embeds, context.training_embeds)
+    return [context.training_ids[row] for row in rows]
 
 
 def _nearest_cosines(batch: Batch, context: Context) -> list[float]:
@@ -35,11 +36,11 @@ def _nearest_cosines(batch: Batch, context: Context) -> list[float]:
 
 
 def _similarities(batch: Batch, context: Context) -> list[float]:
-    """Of class prompts to the pictures of their class, of others to all training pictures."""
+    """Of in-domain prompts to the pictures of their class, of others to all training pictures."""
     rows = {name: row for row, name in enumerate(context.classes)}
     wanted = torch.tensor(
         [
-            rows.get(row["class"], -2) if row["set"] == "class" else -2  # -2: no training picture
+            rows.get(row["class"], -2) if row["set"] == "in_domain" else -2  # no such picture
             for row in batch.samples.to_dict("records")
         ]
     )
@@ -50,15 +51,16 @@ def _similarities(batch: Batch, context: Context) -> list[float]:
 TRAINING_SIMILARITY = Metric(
     name="training_similarity",
     label="Similarity to the training pictures",
-    better="higher",
-    scale="mean cosine to the training pictures of the class (class prompts) or to all, -1 to 1",
+    direction="higher",
+    exceptions={"marketing": "neither", "subject": "neither"},  # there it says what has spread
+    scale="mean cosine to the training pictures, in domain to those of the class; -1 to 1",
     source="CLIP image similarity as in DreamBooth (CLIP-I, Ruiz et al. 2023, section 4.1)",
     compute=_similarities,
 )
 NEAREST_TRAINING_COSINE = Metric(
     name="nearest_training_cosine",
     label="Nearest training picture",
-    better="neither",
+    direction="neither",
     scale="largest cosine to a training picture, -1 to 1; near 1 may be a copy of it",
     source="replication search as in Somepalli et al. 2023, with the scorer's embeds",
     compute=_nearest_cosines,

@@ -66,7 +66,7 @@ def average_likelihood(logits: torch.Tensor, answers: torch.Tensor) -> torch.Ten
 VQA_SCORE = Pretrained(
     name="vqa_score",
     label="VQAScore",
-    better="higher",
+    direction="higher",
     scale='geometric mean of the probabilities of "yes" and the end token, 0 to 1',
     source="Lin et al. 2024, eq. 1 (arXiv 2404.01291), with InstructBLIP FlanT5-XL",
     origin=Origin(

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -15,14 +13,15 @@ from stages.adapters.word import (
     spell,
     start_rows,
 )
-from stages.base.components import load_noise_scheduler, load_text_encoder, load_unet
+from stages.base.components import load_text_encoder, load_unet
 from stages.base.identity import fingerprint_weights
 from stages.base.prompts import encode_prompts
 from stages.config.mistakes import UserError
 from stages.config.params import BaseParams
 from stages.training.batches import EncodedPairs
+from stages.training.lesson import WordLesson
 from stages.training.train import Training, build_training, measure_validation_loss, train
-from tests.unit.conftest import build_finetune_params
+from tests.unit.conftest import as_lesson, build_finetune_params
 
 CPU = torch.device("cpu")
 CAPTIONS = ["", "a photo of a <thing>", "a <thing> on a wooden table"]
@@ -67,14 +66,14 @@ def test_plain_diffusers_reads_the_word_as_we_do(base: BaseParams, num_vectors: 
 
 
 def test_only_the_word_learns_and_the_loss_falls(base: BaseParams, pairs: EncodedPairs) -> None:
-    training, rows = start(base, learning_rate=5e-2, max_train_steps=12)
-    encoder = training.captions._text_encoder
-    frozen = {**state(training.unet), **state(encoder.get_input_embeddings().embedding)}
-    before = measure_validation_loss(training, pairs), rows.detach().clone()
-    list(train(training, pairs))
-    assert measure_validation_loss(training, pairs) < before[0]
+    training, lesson, rows = start(base, pairs, learning_rate=5e-2, max_train_steps=12)
+    encoder = lesson.captions._text_encoder
+    frozen = {**state(training.model), **state(encoder.get_input_embeddings().embedding)}
+    before = measure_validation_loss(training, lesson), rows.detach().clone()
+    list(train(training, lesson))
+    assert measure_validation_loss(training, lesson) < before[0]
     assert not torch.equal(rows, before[1])
-    after = {**state(training.unet), **state(encoder.get_input_embeddings().embedding)}
+    after = {**state(training.model), **state(encoder.get_input_embeddings().embedding)}
     assert all(torch.equal(frozen[name], weight) for name, weight in after.items())
 
 
@@ -84,15 +83,16 @@ def test_accumulated_batches_give_the_word_the_gradient_of_one(
     # A large epsilon: else Adam takes the sign of gradients that are rounding alone.
     words = []
     for size, count in ((4, 1), (1, 4)):
-        training, rows = start(
+        training, lesson, rows = start(
             base,
+            pairs,
             train_batch_size=size,
             gradient_accumulation_steps=count,
             max_train_steps=2,
             adam_epsilon=1e-3,
         )
         first = rows.detach().clone()
-        list(train(training, pairs))
+        list(train(training, lesson))
         words.append(rows.detach() - first)
     torch.testing.assert_close(*words, rtol=1e-3, atol=1e-6)  # sums in another order
     assert words[0].abs().max() > 1e-3
@@ -120,7 +120,7 @@ def test_a_steps_gradient_is_that_of_the_whole_graph(
 def test_a_word_that_is_not_new_is_refused(
     encoders: tuple[CLIPTokenizer, CLIPTextModel], placeholder: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"^instance.placeholder: {placeholder} is in the base's"):
+    with pytest.raises(UserError, match=rf"^subject.placeholder: {placeholder} is in the base's"):
         find_initializer(encoders[0], placeholder, "mug", 1)
 
 
@@ -159,7 +159,9 @@ def test_a_word_of_several_vectors_is_spelled_with_all_of_its_tokens() -> None:
     assert spell("a <thing> here", tokens) == "a <thing> <thing>_1 <thing>_2 here"
 
 
-def start(base: BaseParams, **changes: object) -> tuple[Training, nn.Parameter]:
+def start(
+    base: BaseParams, pairs: EncodedPairs, **changes: object
+) -> tuple[Training, WordLesson, nn.Parameter]:
     tokenizer, text_encoder = load_text_encoder(base, CPU)
     rows = start_rows(text_encoder, find_initializer(tokenizer, "<thing>", "mug", 1), 1)
     add_word(tokenizer, text_encoder, ["<thing>"], rows)
@@ -167,13 +169,12 @@ def start(base: BaseParams, **changes: object) -> tuple[Training, nn.Parameter]:
     training = build_training(
         load_unet(base),
         {"<thing>": rows},
-        load_noise_scheduler(base),
         params,
         params.learning_rate,
         "fp32",
     )
     captions = LearnedCaptions(tokenizer, text_encoder, CAPTIONS)
-    return replace(training, captions=captions), rows
+    return training, WordLesson(**vars(as_lesson(training, pairs)), captions=captions), rows
 
 
 def draw_rows(num_vectors: int) -> Tensor:

@@ -3,19 +3,31 @@
 import pandas as pd
 
 from stages.config.params import CompareParams
+from stages.files.facts import Facts
+from stages.scoring.metrics.metric import PIXELS, Description
+from stages.scoring.metrics.registry import METRICS, describe_metrics
 
 PARAMS = CompareParams(
     confidence_level=0.95, num_resamples=1000, smallest_relevant_difference=0.01, seed=0
 )
 
 
+FACTS = describe_metrics(METRICS, PIXELS)
+
+
+def make_facts(name: str) -> dict[str, Facts]:
+    """Of a metric of a picture that nobody knows."""
+    words = {"label": name, "scale": "any", "source": "a test"}
+    return {name: Description(name=name, direction="neither", **words).describe(PIXELS)}
+
+
 def make_scores(cosines: dict[str, list[float]]) -> pd.DataFrame:
-    """Class prompts, by prompt id, with the CLIP cosine of each picture."""
+    """In-domain prompts, by prompt id, with the CLIP cosine of each picture."""
     return pd.DataFrame(
         {
             "file_name": f"{prompt_id}_{index:03d}.png",
             "prompt_id": prompt_id,
-            "set": "class",
+            "set": "in_domain",
             "class": "cat",
             "index": index,
             "prompt": prompt_id,

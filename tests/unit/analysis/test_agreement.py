@@ -11,12 +11,12 @@ def make_values(differences: dict[str, tuple[str, list[float]]]) -> pd.DataFrame
         {
             "file_name": f"{index}.png",
             "prompt_id": f"p{index}",
-            "set": "class",
+            "set": "in_domain",
             "class": "cat",
             "prompt": "a cat",
             "index": 0,
             "metric": metric,
-            "better": better,
+            "direction": better,
             "difference": difference,
         }
         for metric, (better, values) in differences.items()

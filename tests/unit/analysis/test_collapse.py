@@ -1,7 +1,7 @@
-import pandas as pd
 import pytest
 
-from stages.analysis.collapse import count_bad, count_collapse, word_collapse
+from stages.analysis.collapse import count_collapse, list_collapsed, word_collapse
+from tests.unit.analysis.builders import make_scores
 
 NONE = {
     "num_images": 380,
@@ -14,7 +14,7 @@ NONE = {
 
 def describe_set(before: float, after: float) -> dict:
     return {
-        "set": "class",
+        "set": "in_domain",
         "zero_shot_accuracy_baseline": before,
         "zero_shot_accuracy_finetuned": after,
     }
@@ -23,23 +23,32 @@ def describe_set(before: float, after: float) -> dict:
 RECOGNISED = [describe_set(0.9, 0.8)]
 
 
+FLAGS = {
+    "is_black": [True, False, False, False, False],
+    "is_flat": [True, True, False, False, False],
+    "is_finite": [True, True, False, True, True],
+    "is_duplicate": [False, True, False, True, False],
+}
+SCORES = make_scores({"a": [0.1] * 5}).assign(**FLAGS)
+
+
 def test_a_picture_that_is_bad_twice_is_one_bad_picture_but_counts_in_each_kind():
-    scores = pd.DataFrame(
-        {
-            "is_black": [True, False, False, False],
-            "is_flat": [True, True, False, False],
-            "is_finite": [True, True, False, True],
-            "is_duplicate": [False, True, False, True],
-        }
-    )
-    assert count_bad(scores) == 3
-    assert count_collapse(scores) == {
-        "num_images": 4,
+    assert count_collapse(SCORES) == {
+        "num_images": 5,
         "num_black": 1,
         "num_flat": 2,
         "num_non_finite": 1,
         "num_duplicates": 2,
+        "num_bad": 3,
     }
+
+
+def test_collapsed_pictures_are_all_listed_with_every_reason():
+    table = list_collapsed(SCORES)
+    assert table["index"].tolist() == [0, 1, 2, 3]
+    reasons = ["black, flat", "flat, duplicated", "not finite", "duplicated"]
+    assert table["reason"].tolist() == reasons
+    assert list_collapsed(SCORES[4:]).empty
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,7 @@ def test_without_bad_fine_tuned_pictures_nothing_is_said():
 
 def test_noise_is_named_by_what_is_no_longer_recognised():
     sentence = word_collapse(NONE, NONE, [describe_set(0.9, 0.1)])
-    assert sentence == "Collapse: zero-shot accuracy on class prompts fell from 0.900 to 0.100."
+    assert sentence == "Collapse: zero-shot accuracy on in-domain prompts fell from 0.900 to 0.100."
 
 
 def test_a_loss_of_less_than_half_is_no_collapse():

@@ -5,13 +5,14 @@ import pytest
 
 from stages.analysis import distances
 from stages.analysis.distances import (
-    CMMD,
-    KID,
+    DISTANCES,
     compute_distance,
     compute_gaussian_kernel,
     measure_diversity,
     take_reference,
 )
+
+KID, CMMD = DISTANCES["kid"], DISTANCES["cmmd"]
 
 
 def draw_unit(count, seed, shift=0.0, size=6):

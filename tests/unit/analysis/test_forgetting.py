@@ -5,16 +5,16 @@ import pytest
 from stages.analysis.forgetting import divide_intervals, weigh_forgetting
 
 
-def make_row(set_name: str, metric: str, better: str, *estimate: float) -> dict:
+def make_row(set_name: str, metric: str, direction: str, *estimate: float) -> dict:
     values = dict(zip(("difference", "ci_low", "ci_high"), estimate, strict=True))
-    return {"set": set_name, "metric": metric, "better": better, **values}
+    return {"set": set_name, "metric": metric, "direction": direction, **values}
 
 
 def test_trade_off_is_the_change_elsewhere_for_each_unit_gained():
     table = weigh_forgetting(
         pd.DataFrame(
             [
-                make_row("class", "clip_cosine", "higher", 0.2, 0.1, 0.3),
+                make_row("in_domain", "clip_cosine", "higher", 0.2, 0.1, 0.3),
                 make_row("marketing", "clip_cosine", "higher", -0.1, -0.15, -0.05),
             ]
         )
@@ -51,7 +51,7 @@ def test_gains_are_above_zero_where_lower_is_better():
     table = weigh_forgetting(
         pd.DataFrame(
             [
-                make_row("class", "retrieval_rank", "lower", -2.0, -3.0, -1.0),
+                make_row("in_domain", "retrieval_rank", "lower", -2.0, -3.0, -1.0),
                 make_row("marketing", "retrieval_rank", "lower", 1.0, 0.5, 1.5),
             ]
         )
@@ -66,7 +66,7 @@ def test_without_a_gain_there_is_no_trade_off():
     table = weigh_forgetting(
         pd.DataFrame(
             [
-                make_row("class", "clip_cosine", "higher", 0.2, -0.1, 0.5),
+                make_row("in_domain", "clip_cosine", "higher", 0.2, -0.1, 0.5),
                 make_row("marketing", "clip_cosine", "higher", -0.1, -0.15, -0.05),
             ]
         )
@@ -78,9 +78,9 @@ def test_only_metrics_with_a_direction_in_both_sets_are_weighed():
     table = weigh_forgetting(
         pd.DataFrame(
             [
-                make_row("class", "training_similarity", "higher", 0.2, 0.1, 0.5),
+                make_row("in_domain", "training_similarity", "higher", 0.2, 0.1, 0.5),
                 make_row("marketing", "training_similarity", "neither", 0.1, 0.0, 0.2),
-                make_row("class", "kid", "lower", 0.2, 0.1, 0.5),
+                make_row("in_domain", "kid", "lower", 0.2, 0.1, 0.5),
             ]
         )
     )

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.analysis.metrics import Metric
 from stages.analysis.paired import (
     average_metrics,
     average_per_prompt,
@@ -10,10 +9,9 @@ from stages.analysis.paired import (
     pair_scores,
 )
 from stages.config.mistakes import UserError
-from tests.unit.analysis.builders import make_scores
+from tests.unit.analysis.builders import FACTS, make_facts, make_scores
 
-COSINE = Metric("clip_cosine", "clip_cosine", "higher")
-ACCURACY = Metric("zero_shot_accuracy", "is_correct", "higher")
+BOTH = {name: FACTS[name] for name in ("clip_cosine", "zero_shot_accuracy")}
 
 
 def test_differences_are_finetuned_minus_baseline_of_the_same_picture():
@@ -49,7 +47,7 @@ def test_scores_that_do_not_pair_up_are_refused(finetuned, message):
 def test_metrics_are_paired_by_picture_whatever_the_order_of_rows():
     baseline = make_scores({"a": [0.1, 0.2], "b": [0.3, 0.6]})
     finetuned = make_scores({"a": [0.4, 0.7], "b": [0.2, 0.6]}).iloc[::-1]
-    values = pair_metrics(baseline, finetuned, [COSINE, ACCURACY]).set_index("metric")
+    values = pair_metrics(baseline, finetuned, BOTH).set_index("metric")
     np.testing.assert_allclose(values.loc["clip_cosine", "difference"], [0.3, 0.5, -0.1, 0])
     assert values.loc["zero_shot_accuracy", "difference"].tolist() == [0, 1, 0, 0]
 
@@ -57,7 +55,7 @@ def test_metrics_are_paired_by_picture_whatever_the_order_of_rows():
 def test_metrics_are_averaged_by_prompt():
     baseline = make_scores({"a": [0.1, 0.2], "b": [0.3]})
     finetuned = make_scores({"a": [0.4, 0.7], "b": [0.2]})
-    prompts = average_metrics(pair_metrics(baseline, finetuned, [COSINE, ACCURACY]))
+    prompts = average_metrics(pair_metrics(baseline, finetuned, BOTH))
     assert prompts["prompt_id"].tolist() == ["a", "b", "a", "b"]
     assert prompts["metric"].tolist() == ["clip_cosine"] * 2 + ["zero_shot_accuracy"] * 2
     np.testing.assert_allclose(prompts["difference"], [0.4, -0.1, 0.5, 0])
@@ -66,11 +64,13 @@ def test_metrics_are_averaged_by_prompt():
 
 def test_a_metric_without_any_number_in_a_set_is_left_out_there():
     scores = make_scores({"a": [0.1], "b": [0.2]}).assign(near=[0.5, np.nan])
-    scores["set"] = ["class", "marketing"]
-    values = pair_metrics(scores, scores, [COSINE, Metric("near", "near", "neither")])
+    scores["set"] = ["in_domain", "marketing"]
+    values = pair_metrics(
+        scores, scores, {"clip_cosine": FACTS["clip_cosine"], **make_facts("near")}
+    )
     assert values[["set", "metric"]].to_numpy().tolist() == [
-        ["class", "clip_cosine"],
-        ["class", "near"],
+        ["in_domain", "clip_cosine"],
+        ["in_domain", "near"],
         ["marketing", "clip_cosine"],
     ]
 
@@ -78,6 +78,6 @@ def test_a_metric_without_any_number_in_a_set_is_left_out_there():
 def test_a_metric_with_a_number_missing_or_without_a_column_is_refused():
     scores = make_scores({"a": [0.1, 0.2]}).assign(near=[0.5, np.nan])
     with pytest.raises(UserError, match="picture 1 of a has no near"):
-        pair_metrics(scores, scores, [Metric("near", "near", "neither")])
+        pair_metrics(scores, scores, make_facts("near"))
     with pytest.raises(UserError, match="no column musiq for metric musiq; run `dvc repro score`"):
-        pair_metrics(scores, scores, [Metric("musiq", "musiq", "higher")])
+        pair_metrics(scores, scores, make_facts("musiq"))

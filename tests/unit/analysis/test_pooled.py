@@ -10,7 +10,7 @@ from tests.unit.analysis.builders import PARAMS
 def make_by_prompt(differences: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "set": "class",
+            "set": "in_domain",
             "prompt_id": [f"p{i}" for i in range(len(differences))],
             "difference": differences,
             "zero_shot_accuracy_baseline": 0.5,
@@ -74,5 +74,5 @@ def test_one_experiment_or_other_prompts_are_refused():
     table = make_by_prompt(np.arange(5.0))
     with pytest.raises(UserError, match="two or more"):
         pool_seeds({"a": table}, PARAMS)
-    with pytest.raises(UserError, match="not the same class prompts"):
+    with pytest.raises(UserError, match="not the same in-domain prompts"):
         pool_seeds({"a": table, "b": table.iloc[1:]}, PARAMS)

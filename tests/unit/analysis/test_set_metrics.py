@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stages.analysis import distances
-from stages.analysis.distances import CMMD, KID, compute_distance, measure_diversity
+from stages.analysis.distances import DISTANCES, compute_distance, measure_diversity
 from stages.analysis.set_metrics import (
     compare_distances,
     compare_diversity,
@@ -10,11 +10,10 @@ from stages.analysis.set_metrics import (
     take_pseudo_values,
 )
 from stages.config.mistakes import UserError
-from tests.unit.analysis.builders import PARAMS, make_scores
+from tests.unit.analysis.builders import FACTS, PARAMS, make_scores
 
 NUM_PROMPTS, NUM_IMAGES = 6, 3
 PROMPTS = np.repeat(np.arange(NUM_PROMPTS), NUM_IMAGES)
-PROVENANCE = {name: {"better": "lower"} for name in ("kid", "cmmd", "diversity")}
 
 
 def draw_embeds(num_rows: int, seed: int) -> np.ndarray:
@@ -26,7 +25,7 @@ REFERENCE, BASELINE, FINETUNED = draw_embeds(40, 0), draw_embeds(18, 1), draw_em
 
 
 @pytest.mark.parametrize("rows_at_once", [4, 256])
-@pytest.mark.parametrize("distance", [KID, CMMD])
+@pytest.mark.parametrize("distance", list(DISTANCES.values()))
 def test_pseudo_values_are_those_of_leaving_each_prompt_out(distance, rows_at_once, monkeypatch):
     monkeypatch.setattr(distances, "ROWS_AT_ONCE", rows_at_once)
     values = take_pseudo_values(PROMPTS, (BASELINE, FINETUNED), REFERENCE, distance)
@@ -59,10 +58,10 @@ def test_embeds_that_are_not_as_many_as_scores_are_refused():
 
 
 def test_a_distance_has_its_interval_around_the_difference_and_no_p_value():
-    table = compare_distances(make_pairs(), REFERENCE, PROVENANCE, PARAMS)
+    table = compare_distances(make_pairs(), REFERENCE, FACTS, PARAMS)
     assert table["metric"].tolist() == ["kid", "cmmd"]
     row = table.iloc[0]
-    expected = compute_distance(FINETUNED, REFERENCE, KID)
+    expected = compute_distance(FINETUNED, REFERENCE, DISTANCES["kid"])
     assert row["finetuned"] == pytest.approx(expected)
     assert row["difference"] == pytest.approx(row["finetuned"] - row["baseline"])
     assert (row["ci_low"] + row["ci_high"]) / 2 == pytest.approx(row["difference"])
@@ -72,7 +71,7 @@ def test_a_distance_has_its_interval_around_the_difference_and_no_p_value():
 def test_two_prompts_of_one_picture_have_a_distance_without_an_interval():
     scores = make_scores({"a": [0.1], "b": [0.3]})
     pairs = pair_embeds(scores, scores, BASELINE[:2], FINETUNED[:2])
-    row = compare_distances(pairs, REFERENCE, PROVENANCE, PARAMS).iloc[0]
+    row = compare_distances(pairs, REFERENCE, FACTS, PARAMS).iloc[0]
     assert np.isfinite(row["difference"])
     assert row[["ci_low", "ci_high"]].isna().all()
 
@@ -80,13 +79,13 @@ def test_two_prompts_of_one_picture_have_a_distance_without_an_interval():
 def test_equal_pictures_have_a_difference_of_exactly_zero():
     scores = make_scores({str(p): [0.1] * NUM_IMAGES for p in range(NUM_PROMPTS)})
     pairs = pair_embeds(scores, scores, BASELINE, BASELINE)
-    table = compare_distances(pairs, REFERENCE, PROVENANCE, PARAMS)
+    table = compare_distances(pairs, REFERENCE, FACTS, PARAMS)
     assert (table[["difference", "ci_low", "ci_high"]] == 0).all(axis=None)
-    assert (compare_diversity(pairs, PROVENANCE)["difference"] == 0).all()
+    assert (compare_diversity(pairs, FACTS)["difference"] == 0).all()
 
 
-def test_only_metrics_that_the_provenance_names_are_compared():
-    table = compare_distances(make_pairs(), REFERENCE, {"cmmd": {"better": "lower"}}, PARAMS)
+def test_only_metrics_that_the_facts_name_are_compared():
+    table = compare_distances(make_pairs(), REFERENCE, {"cmmd": FACTS["cmmd"]}, PARAMS)
     assert table["metric"].tolist() == ["cmmd"]
     assert compare_diversity(make_pairs(), {}).empty
 
@@ -94,7 +93,7 @@ def test_only_metrics_that_the_provenance_names_are_compared():
 def test_a_prompt_with_one_picture_has_no_diversity():
     scores = make_scores({"a": [0.1, 0.2], "b": [0.3]})
     pairs = pair_embeds(scores, scores, BASELINE[:3], FINETUNED[:3])
-    table = compare_diversity(pairs, PROVENANCE)
+    table = compare_diversity(pairs, FACTS)
     assert table["prompt_id"].tolist() == ["a"]
     assert table["baseline"].iloc[0] == pytest.approx(1 - BASELINE[0] @ BASELINE[1])
 

@@ -10,7 +10,7 @@ from stages.analysis.tables import (
     compare_sets,
     summarise,
 )
-from stages.config.results import (
+from stages.files.results import (
     BY_CLASS_SCHEMA,
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
@@ -23,7 +23,7 @@ from tests.unit.analysis.builders import PARAMS
 def pairs() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = [
-        ("class", name, f"{name} {number}", 4, 0.1)
+        ("in_domain", name, f"{name} {number}", 4, 0.1)
         for name in ("cat", "dog")
         for number in range(5)
     ]
@@ -82,13 +82,23 @@ def test_null_experiment_gives_exact_zeros(pairs):
 
 
 def test_summary_is_flat_short_and_without_nan(pairs):
-    lonely = pairs[(pairs["set"] == "class") | (pairs["class"] == "mug")]
-    summary = summarise(compare_sets(average_per_prompt(lonely), PARAMS), 3, 2)
-    assert len(summary) == 13
-    assert summary["num_duplicates"] == 2
-    assert summary["num_bad_images"] == 3
-    assert summary["clip_cosine_marketing_ci_low"] is None  # one prompt has no interval
-    assert summary["zero_shot_accuracy_class_difference"] == pytest.approx(0.25)
+    lonely = pairs[(pairs["set"] == "in_domain") | (pairs["class"] == "mug")]
+    summary = summarise(compare_sets(average_per_prompt(lonely), PARAMS), 3)
+    assert len(summary) == 10
+    assert summary["in_domain_difference"] == pytest.approx(0.1, abs=0.01)
+    assert summary["in_domain_low"] < summary["in_domain_difference"] < summary["in_domain_high"]
+    assert summary["in_domain_verdict"] == "better"
+    assert summary["in_domain_zero_shot_difference"] == pytest.approx(0.25)
+    assert summary["marketing_verdict"] == "too_little_data"
+    assert summary["marketing_low"] is None  # one prompt has no interval
+    assert summary["bad_pictures"] == 3
+
+
+def test_a_set_without_prompts_has_no_numbers_in_the_summary(pairs):
+    in_domain = pairs[pairs["set"] == "in_domain"]
+    summary = summarise(compare_sets(average_per_prompt(in_domain), PARAMS), 0)
+    missing = {name for name, value in summary.items() if value is None}
+    assert missing == {f"marketing_{name}" for name in ("difference", "low", "high", "verdict")}
 
 
 def test_classes_are_judged_by_p_values_adjusted_for_all_of_them(pairs):
@@ -108,10 +118,10 @@ def test_five_prompts_a_class_are_too_little_data(pairs):
 
 
 def test_metrics_are_compared_set_by_set(pairs):
-    prompts = average_per_prompt(pairs).assign(metric="clip_cosine", better="higher")
+    prompts = average_per_prompt(pairs).assign(metric="clip_cosine", direction="higher")
     table = compare_metrics(prompts, PARAMS)
     assert list(table.columns) == list(BY_METRIC_SCHEMA)
-    assert table["set"].tolist() == ["class", "marketing"]
+    assert table["set"].tolist() == ["in_domain", "marketing"]
     by_set = compare_sets(average_per_prompt(pairs), PARAMS)
     shared = ["difference", "ci_low", "ci_high", "p_value", "effect_size"]
     pd.testing.assert_frame_equal(table[shared], by_set[shared])

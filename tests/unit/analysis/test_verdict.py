@@ -1,8 +1,10 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from stages.analysis.interval import Interval
-from stages.analysis.verdict import judge, word_headline, word_verdict
+from stages.analysis.resampling import Interval
+from stages.analysis.verdict import KEYWORDS, Verdict, judge, word_headline, word_verdict
 from stages.config.notation import MINUS
 from tests.unit.analysis.builders import PARAMS
 
@@ -35,7 +37,7 @@ def test_differences_of_exactly_zero_show_no_difference_whatever_is_relevant(num
 
 
 ROW = {
-    "set": "class",
+    "set": "in_domain",
     "num_prompts": 50,
     "difference": 0.0335,
     "ci_low": 0.021,
@@ -47,7 +49,7 @@ ROW = {
 
 def test_sentence_holds_difference_interval_and_p_value():
     assert word_verdict([ROW], PARAMS) == (
-        "On 50 class prompts the fine-tuned model is better "
+        "On 50 in-domain prompts the fine-tuned model is better "
         "(+0.0335 CLIP cosine, 95 % interval +0.0210 to +0.0470, p < 0.001)."
     )
 
@@ -56,7 +58,7 @@ def test_a_set_without_interval_is_worded_without_one():
     row = ROW | {"ci_low": float("nan"), "ci_high": float("nan"), "p_value": 1.0}
     row |= {"verdict": "no difference shown", "difference": -0.01}
     assert word_verdict([row], PARAMS) == (
-        f"On 50 class prompts no difference is shown ({MINUS}0.0100 CLIP cosine, p = 1.0000)."
+        f"On 50 in-domain prompts no difference is shown ({MINUS}0.0100 CLIP cosine, p = 1.0000)."
     )
 
 
@@ -69,35 +71,34 @@ def test_too_little_data_comes_with_the_difference_that_would_be_missed():
     assert "so few prompts cannot show any difference" in word_verdict([row], PARAMS)
 
 
-def test_collapse_is_the_first_line_of_the_verdict():
-    lines = word_verdict([ROW], PARAMS, "Collapse: 3 black.").splitlines()
-    assert lines[0] == "Collapse: 3 black."
-    assert lines[1].startswith("On 50 class prompts")
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_every_verdict_has_a_keyword(verdict):
+    assert " " not in KEYWORDS[verdict]
 
 
 def test_a_difference_that_is_sure_but_smaller_than_what_matters_is_said_to_be():
     row = ROW | {"difference": 0.003, "ci_low": 0.001, "ci_high": 0.005}
     assert word_verdict([row], PARAMS).startswith(
-        "On 50 class prompts the fine-tuned model is better, by less than matters: than 0.01 (+"
+        "On 50 in-domain prompts the fine-tuned model is better, by less than matters: than 0.01 (+"
     )
     assert word_headline([row, ROW | {"set": "marketing"}], PARAMS) == (
-        "Better, by less than matters, on class prompts, better on marketing prompts"
+        "Better, by less than matters, on in-domain prompts, better on marketing prompts"
     )
 
 
 def test_headline_names_both_sets():
     rows = [ROW, ROW | {"set": "marketing", "verdict": "worse"}]
-    assert word_headline(rows, PARAMS) == "Better on class prompts, worse on marketing prompts"
+    assert word_headline(rows, PARAMS) == "Better on in-domain prompts, worse on marketing prompts"
 
 
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [
-        ("better", "Better on class and marketing prompts"),
-        ("no difference shown", "No difference shown on class or marketing prompts"),
-        ("too little data to say", "Too little data to say on class or marketing prompts"),
+        ("better", "Better on in-domain and marketing prompts"),
+        ("no difference shown", "No difference shown on in-domain or marketing prompts"),
+        ("too little data to say", "Too little data to say on in-domain or marketing prompts"),
     ],
 )
 def test_headline_says_a_shared_verdict_once(verdict, expected):
-    rows = [ROW | {"set": name, "verdict": verdict} for name in ("class", "marketing")]
+    rows = [ROW | {"set": name, "verdict": verdict} for name in ("in_domain", "marketing")]
     assert word_headline(rows, PARAMS) == expected

@@ -41,9 +41,10 @@ def test_scaled_latents_are_scaled_once() -> None:
     assert sample_posterior(mean, std, noise, 0.1).item() == np.float32((3 - 1) * 0.1)
 
 
-def test_pixel_values_span_minus_one_to_one() -> None:
-    ends = np.array([0, 255, 51], dtype=np.uint8).reshape(1, 1, 1, 3)
-    torch.testing.assert_close(to_pixel_values(ends).flatten(), torch.tensor([-1.0, 1.0, -0.6]))
+def test_pixel_values_span_minus_one_to_one_and_have_channels_first() -> None:
+    row = np.array([[[[0, 0, 51], [255, 0, 255]]]], dtype=np.uint8)  # (1, 1, 2, 3)
+    expected = torch.tensor([[-1.0, 1.0], [-1.0, -1.0], [-0.6, 1.0]]).reshape(1, 3, 1, 2)
+    torch.testing.assert_close(to_pixel_values(row), expected)
 
 
 def test_values_that_are_not_finite_become_black() -> None:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from PIL import Image
 from safetensors.torch import load_file
 
 from stages import finetune, sample
 from stages.commands import export
 from stages.config import paths
 from stages.config.mistakes import UserError
-from stages.files.tables import read_json, read_samples
+from stages.files.tables import read_json
+from tests.pictures import decode_levels, read_samples
 from tests.unit.stable_diffusion_project import build_encoded_project, edit_params, enter_copy
 
 MODEL = "models/tiny"
@@ -80,9 +80,9 @@ def train_and_export(project: Path, **changes: object) -> None:
 
 
 def assert_draws_the_sample(pipeline: StableDiffusionPipeline) -> None:
-    """The first picture in data/samples/finetuned, but not in that of the base, to one level."""
-    row = read_samples(paths.SAMPLES / "finetuned").iloc[0]
-    sampled = np.asarray(Image.open(paths.SAMPLES / "finetuned" / row["file_name"]), dtype=int)
+    """The first fine-tuned picture, but not that of the base, to one level."""
+    row = read_samples(paths.SAMPLES["finetuned"]).iloc[0]
+    sampled = decode_levels(row["image"])
     assert np.abs(draw(pipeline, row) - sampled).max() <= 1  # float32 rounding
     base = StableDiffusionPipeline.from_pretrained(MODEL)
     assert np.abs(draw(base, row) - sampled).max() > 10

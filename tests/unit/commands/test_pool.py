@@ -15,7 +15,7 @@ def make_prompts(shift: float) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "prompt_id": prompt_id,
-            "set": "class",
+            "set": "in_domain",
             "class": "cat",
             "prompt": prompt_id,
             "num_images": 4,

@@ -1,13 +1,16 @@
-import io
+import difflib
+import itertools
 import json
+import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 from ruamel.yaml import YAML
 
 from stages.config.mistakes import UserError
-from stages.config.params import Method, load_params, parse_params
+from stages.config.params import load_params, parse_params
 
 TEXT = Path("params.yaml").read_text(encoding="utf-8")
 
@@ -31,7 +34,7 @@ def test_the_shipped_params_are_valid_for_each_base():
 
 @pytest.mark.parametrize("text", ["5e-06", "0.000005", '"5e-06"', "5.0e-6"])
 def test_every_spelling_of_a_number_is_read(text):
-    params = parse_params(replace("learning_rate: null", f"learning_rate: {text}"))
+    params = parse_params(replace("learning_rate: auto", f"learning_rate: {text}"))
     assert params.finetune.learning_rate == 5e-6
 
 
@@ -55,7 +58,7 @@ def test_every_spelling_of_a_number_is_read(text):
             "prepare.num_pairs: found true; should be a number",
         ),
         (
-            "learning_rate: null",
+            "learning_rate: auto",
             "learning_rate: .inf",
             "finetune.learning_rate: found Infinity; should be a finite number",
         ),
@@ -71,8 +74,8 @@ def test_every_spelling_of_a_number_is_read(text):
             "should be 'ddim', 'ddpm', 'dpm_solver_pp' or 'euler'",
         ),
         (
-            "    - a photo of a {}",
-            "    - a photo",
+            "  - a photo of a {}",
+            "  - a photo",
             'prepare.caption_templates.0: found "a photo"; '
             "should hold exactly one {} for the class name",
         ),
@@ -82,8 +85,8 @@ def test_every_spelling_of_a_number_is_read(text):
             "finetune.lr_warmup_steps: found 401; should be at most max_train_steps, 400",
         ),
         (
-            "    - a picture of a {}",
-            '    - "a\\u001b[31m picture of a {}"',
+            "  - a picture of a {}",
+            '  - "a\\u001b[31m picture of a {}"',
             'prepare.caption_templates.3: found "a\\u001b[31m picture of a {}"; '
             "should hold no control characters, but '\\x1b' is there",
         ),
@@ -100,7 +103,7 @@ def test_every_spelling_of_a_number_is_read(text):
             "'lora', 'textual_inversion' or 'dreambooth'",
         ),
         (
-            "ema_decay: null",
+            "ema_decay: none",
             "ema_decay: 1",
             "finetune.ema_decay: found 1; should be less than 1",
         ),
@@ -120,14 +123,14 @@ def test_every_spelling_of_a_number_is_read(text):
             "prompts.marketing.1.clas: unknown key; did you mean class?",
         ),
         (
-            "root: null ",
+            "root: none ",
             "root: somewhere ",
-            'bases.tiny.data.root: found "somewhere"; should be null: source drawn reads no files',
+            'bases.tiny.data.root: found "somewhere"; should be none: source drawn reads no files',
         ),
         (
             "num_processes: 1 ",
             "num_processes: 3 ",
-            'launch: found {"num_processes": 3, "num_machines": 1, "config_file": null}; '
+            'launch: found {"num_processes": 3, "num_machines": 1, "config_file": "none…; '
             "num_processes should divide finetune.train_batch_size, 4",
         ),
         (
@@ -136,10 +139,10 @@ def test_every_spelling_of_a_number_is_read(text):
             "launch.num_machines: found 2; should divide num_processes, 1",
         ),
         (
-            "config_file: null",
+            "config_file: none",
             "config_file: accelerate.yaml",
             'launch.config_file: found "accelerate.yaml"; '
-            "should be null: one process is not launched",
+            "should be none: one process is not launched",
         ),
     ],
 )
@@ -147,13 +150,44 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line
     assert explain(replace(old, new)) == [f"params.yaml: {line}"]
 
 
-@pytest.mark.parametrize("method", get_args(Method))
-def test_without_a_learning_rate_it_is_the_bases_own_for_the_method(method):
-    text = replace("method: attn2", f"method: {method}")
-    params = parse_params(text.replace("base: tiny ", "base: sd15 "))
-    assert params.learning_rate == getattr(params.bases["sd15"].learning_rates, method)
-    given = parse_params(text.replace("learning_rate: null", "learning_rate: 0"))
-    assert given.learning_rate == 0
+@pytest.mark.parametrize(
+    ("old", "key"),
+    [
+        ("revision: none", "bases.tiny.revision"),
+        ("root: none", "bases.tiny.data.root"),
+        ("learning_rate: auto", "finetune.learning_rate"),
+        ("ema_decay: none", "finetune.ema_decay"),
+        ("config_file: none", "launch.config_file"),
+    ],
+)
+def test_what_is_set_to_a_word_is_none_and_so_is_a_null(old, key):
+    for value in ("", "null", old.split()[1]):
+        found = parse_params(replace(old, f"{old.split()[0]} {value}"))
+        for name in key.split("."):
+            found = found[name] if isinstance(found, dict) else getattr(found, name)
+        assert found is None
+
+
+@pytest.mark.parametrize("text", ["learning_rate: none", "snr_gamma: auto"])
+def test_a_word_that_means_nothing_there_is_refused(text):
+    key = text.split(":")[0]
+    (line,) = explain(re.sub(rf"(?m)^  {key}: \w+", f"  {text}", TEXT))
+    assert line.startswith(f"params.yaml: finetune.{key}: found ")
+
+
+def test_params_say_what_the_file_says_and_derive_nothing():
+    def read_words(value):
+        if isinstance(value, dict):
+            return {key: read_words(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return tuple(map(read_words, value))
+        return None if value in ("none", "auto") else value
+
+    expected = read_words(YAML(typ="safe", pure=True).load(TEXT))
+    params = load_params()
+    assert params.model_dump(by_alias=True, exclude_unset=True) == expected
+    derived = {name for name, value in vars(type(params)).items() if isinstance(value, property)}
+    assert derived == {"chosen"}
 
 
 def test_all_mistakes_are_told_at_once():
@@ -169,8 +203,8 @@ def test_all_mistakes_are_told_at_once():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("cat, deer", "cat, cat"),
-        ("    - a picture of a {}", "    - a photo of a {}"),
+        ("- deer", "- cat"),
+        ("  - a picture of a {}", "  - a photo of a {}"),
         (
             "a blue coffee mug on a wooden table",
             "a product photo of a red running shoe on a white background",
@@ -184,18 +218,17 @@ def test_what_is_named_twice_is_refused(old, new):
 @pytest.mark.parametrize(
     ("data", "key"),
     [
-        (("cifar10", None, None, None, None), "root"),
-        (("imagefolder", "x", "a", None, None), "image_column"),
-        (("parquet", "x", None, "b", None), "image_column"),
-        (("parquet", "x", "a", None, None), "caption_column"),
+        ({"source": "cifar10", "root": "none"}, "root"),
+        ({"source": "imagefolder", "root": "x", "image_column": "a"}, "image_column"),
+        ({"source": "parquet", "root": "x", "label_column": "b"}, "image_column"),
+        ({"source": "parquet", "root": "x", "image_column": "a"}, "caption_column"),
     ],
 )
 def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
-    keys = ("source", "root", "image_column", "label_column", "caption_column")
-    data = json.dumps(dict(zip(keys, data, strict=True)))
-    text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: null, "
-    text += "weights_variant: null, scorer: s, "
-    text += f"scorer_pretrained: null, resolution_px: 64, precision: fp32, data: {data}, "
+    text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: none, "
+    text += "weights_variant: none, scorer: s, "
+    text += "scorer_pretrained: none, resolution_px: 64, precision: fp32, "
+    text += f"data: {json.dumps(data)}, "
     text += "learning_rates: {attn2: 0, attn2_kv: 0, full: 0, lora: 0, "
     text += "textual_inversion: 0, dreambooth: 0}}\n"
     (line,) = explain(text + TEXT[TEXT.index("prepare:") :])
@@ -220,14 +253,83 @@ def test_outside_of_the_project_the_missing_file_is_named(tmp_path, monkeypatch)
         load_params()
 
 
-def test_extra_metrics_survive_being_set_and_taken_back():
-    # As `dvc exp run -S` edits params.yaml. A comment at the end of the key's line would swallow
-    # the next key when a list is taken back to [].
-    yaml, text = YAML(), TEXT
-    for names in (["musiq"], [], ["musiq", "pickscore"]):
-        values = yaml.load(text)
-        values["score"]["extra_metrics"] = names
-        stream = io.StringIO()
-        yaml.dump(values, stream)
-        text = stream.getvalue()
+def test_dvcs_writer_leaves_the_file_as_it_is():
+    assert dumps_yaml(parse_yaml_for_update(TEXT, "params.yaml")) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("base=sd15", "base: sd15"),
+        ("bases.tiny.resolution_px=128", "    resolution_px: 128"),
+        ("bases.tiny.data.source=imagefolder", "      source: imagefolder"),
+        ("prepare.num_pairs=3000", "  num_pairs: 3000"),
+        ("prompts.file=data/mine.csv", "  file: data/mine.csv"),
+        ("subject.root=my/pictures", "  root: my/pictures"),
+        ("sample.images_per_subject_prompt=12", "  images_per_subject_prompt: 12"),
+        ("finetune.method=textual_inversion", "  method: textual_inversion"),
+        ("finetune.learning_rate=1e-6", "  learning_rate: 1e-06"),
+        ("finetune.lora.use_dora=true", "    use_dora: true"),
+        ("finetune.snr_gamma=5", "  snr_gamma: 5"),
+        ("finetune.ema_decay=0.999", "  ema_decay: 0.999"),
+        ("score.zero_shot_template='a {}'", "  zero_shot_template: a {}"),
+        ("launch.config_file=accelerate.yaml", "  config_file: accelerate.yaml"),
+    ],
+)
+def test_an_experiment_changes_its_line_of_the_file_and_no_other(tmp_path, change, line):
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    old, new = apply(path, change)
+    assert split_comment(new) == (line, split_comment(old)[1])
+    key, value = change.split("=")[0], split_comment(old)[0].split(": ")[1]
+    taken_back = apply(path, f"{key}='{value}'" if "{" in value else f"{key}={value}")
+    assert list(map(split_comment, taken_back)) == [split_comment(new), split_comment(old)]
+
+
+def test_lists_that_an_experiment_sets_change_their_own_lines(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    apply_overrides(path, ["prepare.classes=[cat, dog]", "finetune.lora.targets=[to_q]"])
+    changed = path.read_text(encoding="utf-8").splitlines()
+    gone = [line for line in difflib.ndiff(TEXT.splitlines(), changed) if line[0] in "-+"]
+    assert len(gone) == 8 + 3
+    assert all(re.match(r"-  +- \w+", line) for line in gone)
+
+
+@pytest.mark.parametrize("changed", [["musiq"], ["musiq", "pickscore"]])
+def test_extra_metrics_survive_being_set_and_taken_back(tmp_path, changed):
+    # A comment at the end of the key's line would swallow the next key when a list is taken back.
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    for names in (changed, []):
+        apply_overrides(path, [f"score.extra_metrics=[{','.join(names)}]"])
+        text = path.read_text(encoding="utf-8")
         assert parse_params(text).score.extra_metrics == tuple(names)
+    assert text == TEXT
+
+
+def test_every_key_has_a_comment():
+    lines = TEXT.splitlines()
+    keys = {match[1] for line in lines if (match := re.match(r"[ -]*(\w+): +[^ #]", line))}
+    told = {match[1] for line in lines if (match := re.match(r" *(\w+): .* #", line))}
+    told |= {
+        line.split(":")[0].strip()
+        for above, line in itertools.pairwise(lines)
+        if above.lstrip().startswith("#")
+    }
+    # Keys of an item of a list are told at the list: DVC keeps no comments in it.
+    assert keys - told == {"class", "prompt"}
+
+
+def apply(path: Path, change: str) -> tuple[str, str]:
+    """Change the file as `dvc exp run -S` does: the one line that differs, before and after."""
+    before = path.read_text(encoding="utf-8").splitlines()
+    apply_overrides(path, [change])
+    after = path.read_text(encoding="utf-8").splitlines()
+    (lines,) = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+    return lines
+
+
+def split_comment(line: str) -> tuple[str, str]:
+    value, _, comment = line.partition(" #")
+    return value.rstrip(), comment.strip()

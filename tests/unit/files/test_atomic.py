@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from stages.files.atomic import replace_file
-from stages.files.embeds import write_embeds
+from stages.files.embeds import write_image_embeds
 from stages.files.images import write_png
 from stages.files.tables import write_json, write_table
 from stages.files.tensors import write_tensors
@@ -22,7 +22,7 @@ WRITERS = {
     "metrics.json": lambda path: write_json({"a": "a" * 99}, path),
     "picture.png": lambda path: write_png(Image.new("RGB", (32, 32)), path),
     "weights.safetensors": lambda path: write_tensors(path, {"a": torch.ones(9)}),
-    "embeds.safetensors": lambda path: write_embeds(path, {"image_embeds": np.eye(4)}),
+    "embeds.safetensors": lambda path: write_image_embeds(path, np.eye(4)),
 }
 
 

@@ -16,7 +16,7 @@ NUM_PAIRS, MIB = 4096, 2**20
 def test_latents_are_mapped_and_not_read_into_memory(tmp_path: Path) -> None:
     posterior = torch.randn(NUM_PAIRS, 4, 32, 32)
     num_bytes = 2 * posterior.nbytes
-    latents = build_latents(posterior, posterior.clone(), [True] * NUM_PAIRS, 1.0)
+    latents = build_latents(posterior, posterior.clone(), ["train"] * NUM_PAIRS, 1.0)
     write_latents(tmp_path / "latents", latents)
     del latents
     before = measure_own_memory()

@@ -23,7 +23,7 @@ from stages.files.tensors import (
 
 def build_some_latents() -> Latents:
     mean = torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None, None, None].expand(4, 4, 2, 2)
-    return build_latents(mean, torch.ones(4, 4, 2, 2), [True, True, True, False], 0.18215)
+    return build_latents(mean, torch.ones(4, 4, 2, 2), ["train"] * 3 + ["validation"], 0.18215)
 
 
 def test_latents_come_back_as_written(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 def test_missing_tensors_are_named(tmp_path: Path) -> None:
     write_tensors(tmp_path / "latents", {"mean": torch.zeros(1)})
-    with pytest.raises(UserError, match="lacks is_train, scaling_factor, std"):
+    with pytest.raises(UserError, match="lacks scaling_factor, split, std"):
         read_latents(tmp_path / "latents")
 
 

@@ -12,7 +12,7 @@ from stages.reporting.style import BASELINE, FINETUNED
 ROWS = pd.DataFrame(
     {
         "class": ["cat", "dog"],
-        "set": ["class", "marketing"],
+        "set": ["in_domain", "marketing"],
         "prompt": ["a cat", "a dog"],
         "baseline": [0.5, 0.6],
         "finetuned": [0.55, 0.58],
@@ -42,6 +42,13 @@ def test_every_prompt_is_a_dot_in_the_row_of_its_class():
     in_domain, marketing = draw_prompt_changes(ROWS).data
     assert (list(in_domain.x), list(in_domain.y)) == ([0.05], ["cat"])
     assert (list(marketing.x), list(marketing.y)) == ([-0.02], ["dog"])
+
+
+def test_prompts_of_a_subject_make_no_row_among_the_classes():
+    of_subject = ROWS[:1].assign(**{"set": "subject", "class": "frog"})
+    figure = draw_prompt_changes(pd.concat([of_subject, ROWS]))
+    assert figure.layout.yaxis.categoryarray == ("dog", "cat")
+    assert [list(trace.ids) for trace in figure.data] == [["prompt-1"], ["prompt-2"]]
 
 
 def test_running_mean_of_a_constant_loss_is_that_loss():

@@ -21,7 +21,7 @@ def make_block(num_pairs: int) -> Block:
 
 
 def test_baseline_stands_above_finetuned_behind_bars_of_their_colours():
-    grid = draw_grid([make_block(2)], 1, COLOURS)
+    grid = draw_grid([make_block(2)], COLOURS)
     top = MARGIN_PX + 2 * LABEL_PX
     middle = top + CELL_PX // 2
     below = middle + CELL_PX + GAP_PX
@@ -33,16 +33,15 @@ def test_baseline_stands_above_finetuned_behind_bars_of_their_colours():
     assert grid.getpixel((MARGIN_PX, below)) == (0xAA, 0x55, 0x00)
 
 
-def test_blocks_fill_rows_before_columns():
-    one, two, three = (draw_grid([make_block(2)] * n, 2, COLOURS).size for n in (1, 2, 3))
-    assert one == two
-    assert three[0] == two[0]
-    assert three[1] > two[1]
+def test_two_grids_fit_beside_each_other_however_many_pictures_there_are():
+    few, many, twice = (draw_grid([make_block(n)] * 3, COLOURS).size for n in (5, 8, 16))
+    assert few[0] < many[0] == twice[0] <= 600
+    assert few[1] == many[1] < twice[1]
 
 
-def test_small_pictures_are_enlarged_by_whole_pixels():
-    image = Image.effect_noise((64, 64), 80).convert("RGB")
+def test_small_pictures_keep_every_pixel():
+    image = Image.effect_noise((32, 32), 80).convert("RGB")
     cell = fit_cell(image)
     assert cell.size == (CELL_PX, CELL_PX)
-    assert cell.resize((64, 64), Image.Resampling.NEAREST).tobytes() == image.tobytes()
+    assert cell.resize((32, 32), Image.Resampling.NEAREST).tobytes() == image.tobytes()
     assert fit_cell(Image.new("RGB", (512, 512))).size == (CELL_PX, CELL_PX)

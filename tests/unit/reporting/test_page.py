@@ -10,7 +10,9 @@ from PIL import Image
 from stages.config.notation import MINUS, MISSING
 from stages.reporting.blocks import MAX_PROMPTS
 from stages.reporting.evidence import NUM_MEMORISED
-from stages.reporting.page import format_value, shorten
+from stages.reporting.page import format_value
+from stages.reporting.words import shorten
+from stages.run.cost import Cost, write_cost
 from tests.hostile import HOSTILE, list_hostile_prompts
 from tests.report_project import write_report, write_results
 
@@ -48,6 +50,34 @@ def links(html) -> Links:
     links = Links()
     links.feed(re.sub(r"(?s)<script>.*?</script>", "<script></script>", html))
     return links
+
+
+def test_costs_of_training_and_both_variants_add_up(tmp_path):
+    write_results(tmp_path)
+    write_cost(Cost(100.0, 1.0, False, 900.0), tmp_path / "data/costs/finetune.json")
+    write_cost(Cost(20.0, 0.5, False, 1200.0), tmp_path / "data/costs/sample_baseline.json")
+    write_cost(Cost(30.0, 0.25, False, 800.0), tmp_path / "data/costs/sample_finetuned.json")
+    page = write_report(tmp_path)
+    cost = json.loads((tmp_path / "metrics/cost.json").read_text())
+    assert cost == {
+        "trained_parameters": 391968,
+        "checkpoint_bytes": 1573692,
+        "training_s": 100.0,
+        "sampling_s": 50.0,
+        "peak_memory_mib": 1200.0,
+        "energy_wh": 1.75,
+    }
+    assert "<dt>energy</dt><dd>1.75 Wh</dd>" in page
+
+
+def test_energy_of_which_a_part_is_estimated_is_called_so(tmp_path):
+    write_results(tmp_path)
+    write_cost(Cost(20.0, 0.5, True, 1200.0), tmp_path / "data/costs/sample_baseline.json")
+    page = write_report(tmp_path)
+    cost = json.loads((tmp_path / "metrics/cost.json").read_text())
+    assert "energy_wh_estimated" in cost
+    assert "energy_wh" not in cost
+    assert "<dt>energy, estimated</dt>" in page
 
 
 def test_page_loads_nothing_from_anywhere(html, links):
@@ -118,11 +148,11 @@ def test_the_papers_figures_stand_beside_those_of_its_base_alone(html, tmp_path)
 
 
 def test_of_many_prompts_the_page_lists_those_that_it_shows_and_counts_all(tmp_path):
-    sets = ["class"] * 120 + ["marketing"] * 240
+    sets = ["in_domain"] * 120 + ["marketing"] * 240
     prompts = pd.DataFrame({"set": sets, "class": "cat"})
     prompts["prompt_id"] = [f"p{number}" for number in prompts.index]
     prompts["prompt"] = [f"a cat with {number} legs" for number in prompts.index]
-    write_results(tmp_path, num_class=1, num_marketing=1, side_px=8, prompts=prompts)
+    write_results(tmp_path, num_in_domain=1, num_marketing=1, side_px=8, prompts=prompts)
     params = tmp_path / "params.yaml"
     params.write_text(params.read_text().replace("max_pictures: 2000", "max_pictures: 180"))
     html = write_report(tmp_path)

@@ -14,9 +14,9 @@ FORGETTING = {
     "change_ci_high": 0.01,
 }
 METRIC = {
-    "set": "class",
+    "set": "in_domain",
     "metric": "kid",
-    "better": "lower",
+    "direction": "lower",
     "difference": -2.0,
     "ci_low": -3.0,
     "ci_high": -0.5,
@@ -46,6 +46,12 @@ def test_an_effect_is_turned_so_that_right_is_better():
     assert dot.x[0] + dot.error_x.array[0] == pytest.approx(1.2)
 
 
+def test_a_metric_of_the_subject_makes_no_row():
+    of_subject = METRIC | {"set": "subject", "metric": "subject_similarity"}
+    figure = draw_effects(pd.DataFrame([METRIC, of_subject]), {}, 0.95)
+    assert figure.layout.yaxis.ticktext == ("kid",)
+
+
 def test_an_effect_of_zero_keeps_its_interval():
     row = METRIC | {"difference": 0.0, "effect_size": 0.0, "ci_low": -1.0, "ci_high": 1.0}
     dot = draw_effects(pd.DataFrame([row]), {"kid": "KID"}, 0.95).data[0]
@@ -53,5 +59,5 @@ def test_an_effect_of_zero_keeps_its_interval():
 
 
 def test_metrics_without_a_better_direction_have_no_side():
-    rows = pd.DataFrame([METRIC | {"better": "neither"}, METRIC | {"effect_size": math.nan}])
+    rows = pd.DataFrame([METRIC | {"direction": "neither"}, METRIC | {"effect_size": math.nan}])
     assert [len(trace.x) for trace in draw_effects(rows, {}, 0.95).data] == [0, 0]

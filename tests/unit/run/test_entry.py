@@ -79,8 +79,7 @@ def test_garbage_is_not_looked_for_during_imports_but_in_main():
         import gc
         import stages
         assert not gc.isenabled()
-        from stages.config.mistakes import UserError
-from stages.run.entry import run_stage
+        from stages.run.entry import run_stage
         run_stage(lambda: print(gc.isenabled()))
     """
     assert run_python(code) == "True"

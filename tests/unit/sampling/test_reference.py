@@ -18,7 +18,7 @@ from stages.base.components import load_noise_scheduler, load_unet
 from stages.config.params import BaseParams, FinetuneParams
 from stages.training.batches import EncodedPairs, draw_batches
 from stages.training.train import build_training, train
-from tests.unit.conftest import build_finetune_params
+from tests.unit.conftest import as_lesson, build_finetune_params
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -36,8 +36,9 @@ def test_three_steps_are_those_of_diffusers_scripts(
 
     ours = load_unet(base)
     weights = choose_weights(ours, params)
-    training = build_training(ours, weights, noise_scheduler, params, params.learning_rate, "fp32")
-    steps = [(s.loss, s.grad_norm, s.learning_rate) for s in train(training, pairs)]
+    training = build_training(ours, weights, params, params.learning_rate, "fp32")
+    lesson = as_lesson(training, pairs)
+    steps = [(s.loss, s.grad_norm, s.learning_rate) for s in train(training, lesson)]
     torch.testing.assert_close(torch.tensor(steps), torch.tensor(expected), rtol=1e-4, atol=1e-7)
     before = load_unet(base).state_dict()
     trained = {name: p for name, p in theirs.named_parameters() if p.requires_grad}

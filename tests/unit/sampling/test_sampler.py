@@ -10,6 +10,7 @@ from stages.base.components import (
     load_unet,
     load_vae,
 )
+from stages.base.latents import measure_latents
 from stages.base.prompts import encode_prompts
 from stages.config.mistakes import UserError
 from stages.config.params import BaseParams
@@ -17,10 +18,9 @@ from stages.sampling.denoise import build_scheduler
 from stages.sampling.noise import build_generators, draw_initial_latents
 from stages.sampling.sampler import (
     Sampler,
-    build_workers,
     cast_unet,
-    measure_latents,
     sample_pictures,
+    use_workers,
 )
 from tests.tiny import IMAGE_SIZE_PX, build_vae
 from tests.unit.conftest import build_sample_params
@@ -67,11 +67,11 @@ def test_kernels_are_made_by_one_thread_before_workers_share_them(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(torch, "set_num_threads", set_threads.append)
     prompts = PROMPTS[:1] * sampler.params.batch_size
-    with build_workers(sampler) as workers:
+    with use_workers(sampler) as workers:
         made_by, shapes = map(list, zip(*calls, strict=True))
         assert set(made_by) == {threading.current_thread()}
         workers.submit(sample_pictures, sampler, prompts, range(len(prompts))).result()
-    assert set_threads == [1]
+    assert set_threads == [1, 2]  # one a worker, and as before at the end
     assert {shape for _, shape in calls} == set(shapes)
 
 

@@ -6,7 +6,7 @@ import pytest
 from stages.config.mistakes import UserError
 from stages.config.params import PromptsParams
 from stages.sources import prompts
-from stages.sources.prompts import build_prompts
+from stages.sources.prompts import COLUMNS, Row, build_prompts
 
 HEADER = "set,class,prompt\n"
 SHIPPED = Path("data/extra_prompts.csv")
@@ -21,7 +21,8 @@ def file(tmp_path):
 
 def make_params(file, *marketing, templates=("a photo of a {}", "a {}")):
     rows = [{"class": "thing", "prompt": prompt} for prompt in marketing or ["a thing"]]
-    return PromptsParams(class_templates=templates, marketing=rows, file=str(file))
+    values = {"class_templates": templates, "marketing": rows, "subject_templates": ("a {}",)}
+    return PromptsParams(**values, file=str(file))
 
 
 def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone(file):
@@ -35,33 +36,46 @@ def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone(file):
         assert len(prompt_id) <= 47
 
 
-@pytest.mark.parametrize("text", ["", "class,sitting cat,a  cat\n"])
+@pytest.mark.parametrize("text", ["", "in_domain,sitting cat,a  cat\n"])
 def test_prompts_that_come_out_the_same_are_refused(file, text):
     file.write_text(HEADER + text)
     marketing = "a thing" if text else "a cat"
-    with pytest.raises(UserError, match="'a cat' comes out 2 times"):
+    with pytest.raises(UserError, match=r'^prompts: "a cat" is there twice; reword one$'):
         build_prompts(["cat"], make_params(file, marketing))
 
 
 def test_prompts_that_would_share_their_files_are_refused(file, monkeypatch):
-    monkeypatch.setattr(prompts, "make_prompt_id", lambda prompt: prompt[:3])
-    with pytest.raises(UserError, match='"a cat" and "a car" get the same file names'):
+    monkeypatch.setattr(prompts, "make_prompt_id", lambda prompt, _: prompt[:3])
+    with pytest.raises(UserError, match='"a cat" and "a car" get the same names; reword'):
         build_prompts(["dog"], make_params(file, "a cat", "a car"))
 
 
+def test_a_prompt_of_the_subject_may_be_one_of_its_class(file):
+    row = Row("subject", "cat", "a cat", "a <my-cat>")
+    table = build_prompts(["cat"], make_params(file), [row])
+    of_class, of_subject = table[table["prompt"] == "a cat"].to_dict("records")
+    assert of_subject["prompt_id"] == f"subject-{of_class['prompt_id']}"
+    assert (of_class["finetuned_prompt"], of_subject["finetuned_prompt"]) == ("a cat", "a <my-cat>")
+    with pytest.raises(UserError, match='"a cat" is there twice'):
+        build_prompts(["cat"], make_params(file), [row, row])
+
+
 def test_prompts_of_the_file_come_after_the_others_in_its_order(file):
-    file.write_text('set,class,prompt\nmarketing,Größe," two\n  blanks"\nclass,cat,"b, c"\n')
+    file.write_text('set,class,prompt\nmarketing,Größe," two\n  blanks"\nin_domain,cat,"b, c"\n')
     table = build_prompts(["cat"], make_params(file))
-    assert table.iloc[-2:, 1:].to_numpy().tolist() == [
+    assert table[COLUMNS].iloc[-2:].to_numpy().tolist() == [
         ["marketing", "Größe", "two blanks"],
-        ["class", "cat", "b, c"],
+        ["in_domain", "cat", "b, c"],
     ]
+    assert (table["finetuned_prompt"] == table["prompt"]).all()
 
 
 def test_columns_come_in_any_order_and_others_are_not_read(file):
-    file.write_text("\ufeffprompt_id,prompt,class,set\n1,b,dog,class\n")  # as Excel begins a CSV
+    file.write_text(
+        "\ufeffprompt_id,prompt,class,set\n1,b,dog,in_domain\n"
+    )  # as Excel begins a CSV
     table = build_prompts(["cat"], make_params(file))
-    assert table.iloc[-1, 1:].to_list() == ["class", "dog", "b"]
+    assert table[COLUMNS].iloc[-1].to_list() == ["in_domain", "dog", "b"]
 
 
 @pytest.mark.parametrize(
@@ -71,19 +85,19 @@ def test_columns_come_in_any_order_and_others_are_not_read(file):
         ("set,prompt\n", "{file}: no column class; the first line should be set,class,prompt"),
         (
             HEADER + "coco,cat,a cat\n",
-            '{file}, line 2: found set "coco"; should be class or marketing',
+            '{file}, line 2: found set "coco"; should be in_domain or marketing',
         ),
-        (HEADER + "class,cat,b\nclass,cat, \n", "{file}, line 3: the prompt is empty"),
-        (HEADER + "class,cat\n", "{file}, line 2: the prompt is empty"),
+        (HEADER + "in_domain,cat,b\nin_domain,cat, \n", "{file}, line 3: the prompt is empty"),
+        (HEADER + "in_domain,cat\n", "{file}, line 2: the prompt is empty"),
         (
-            HEADER + "class,cat,a cat, sitting\n",
+            HEADER + "in_domain,cat,a cat, sitting\n",
             "{file}, line 2: more values than columns; quote a prompt that holds commas",
         ),
         (
-            HEADER + "class,cat,a \x07cat\n",
+            HEADER + "in_domain,cat,a \x07cat\n",
             '{file}, line 2: the prompt holds control characters: "a \\u0007cat"',
         ),
-        (HEADER + 'class,cat,"a cat', "{file}: unexpected end of data"),
+        (HEADER + 'in_domain,cat,"a cat', "{file}: unexpected end of data"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(file, text, message):
@@ -93,7 +107,7 @@ def test_a_mistake_in_the_file_is_named(file, text, message):
 
 
 def test_a_file_that_is_no_text_is_refused(file):
-    file.write_bytes(HEADER.encode() + b"class,cat,\xff\n")
+    file.write_bytes(HEADER.encode() + b"in_domain,cat,\xff\n")
     with pytest.raises(UserError, match=rf"{re.escape(str(file))}: 'utf-8' codec"):
         build_prompts(["cat"], make_params(file))
 

@@ -1,8 +1,16 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
-from stages.training.optimizer import build_optimizer, pack_state, unpack_state
+from stages.config.params import BaseParams, Method
+from stages.training.optimizer import (
+    build_optimizer,
+    pack_state,
+    resolve_learning_rate,
+    unpack_state,
+)
 from tests.unit.conftest import build_finetune_params
 
 SHAPE = (64, 32, 3, 3)
@@ -19,6 +27,18 @@ def run(optimizer: str, num_steps: int = 50) -> tuple[nn.Parameter, torch.optim.
         weight.grad = torch.empty_like(weight).copy_(weight.detach() - target + noise)
         built.step()
     return weight, built
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_without_a_learning_rate_it_is_the_bases_own_for_the_method(
+    base: BaseParams, method: Method
+) -> None:
+    rates = {name: 10.0**-place for place, name in enumerate(get_args(Method))}
+    base = BaseParams.model_validate(base.model_dump() | {"learning_rates": rates})
+    auto = build_finetune_params(method=method, learning_rate="auto")
+    assert resolve_learning_rate(auto, base) == rates[method]
+    given = build_finetune_params(method=method, learning_rate=0)
+    assert resolve_learning_rate(given, base) == 0
 
 
 def test_moments_of_8_bits_take_a_quarter_of_the_memory() -> None:

@@ -8,11 +8,10 @@ from accelerate.state import AcceleratorState
 from diffusers.optimization import get_scheduler
 
 from stages.adapters.methods import choose_weights, copy_weights
-from stages.base.components import load_noise_scheduler, load_unet
+from stages.base.components import load_unet
 from stages.config.params import BaseParams
 from stages.files.tensors import read_checkpoint, write_tensors
 from stages.training.batches import EncodedPairs, draw_batches
-from stages.training.loss import compute_loss
 from stages.training.resume import History, pack_checkpoint, unpack_checkpoint
 from stages.training.train import (
     Training,
@@ -22,28 +21,28 @@ from stages.training.train import (
     train,
     use_average,
 )
-from tests.unit.conftest import build_finetune_params
+from tests.unit.conftest import as_lesson, build_finetune_params
 
 
 def start(base: BaseParams, precision: str = "fp32", **changes: object) -> Training:
     unet = load_unet(base)
     params = build_finetune_params(**changes)
-    weights, noise_scheduler = choose_weights(unet, params), load_noise_scheduler(base)
-    return build_training(unet, weights, noise_scheduler, params, params.learning_rate, precision)
+    weights = choose_weights(unet, params)
+    return build_training(unet, weights, params, params.learning_rate, precision)
 
 
 def test_only_cross_attention_trains(base: BaseParams, pairs: EncodedPairs) -> None:
     training = start(base)
-    before = {n: w.clone() for n, w in training.unet.state_dict().items()}
-    list(train(training, pairs))
-    for name, weight in training.unet.state_dict().items():
+    before = {n: w.clone() for n, w in training.model.state_dict().items()}
+    list(train(training, as_lesson(training, pairs)))
+    for name, weight in training.model.state_dict().items():
         assert torch.equal(weight, before[name]) == (".attn2." not in name), name
 
 
 def test_zero_learning_rate_changes_no_bit(base: BaseParams, pairs: EncodedPairs) -> None:
     training = start(base, learning_rate=0)
     before = copy_weights(training.weights)
-    list(train(training, pairs))
+    list(train(training, as_lesson(training, pairs)))
     assert all(torch.equal(before[n], w) for n, w in copy_weights(training.weights).items())
 
 
@@ -52,9 +51,9 @@ def test_training_lowers_the_validation_loss(
     base: BaseParams, pairs: EncodedPairs, seed: int
 ) -> None:
     training = start(base, seed=seed, max_train_steps=12, lr_scheduler="constant")
-    before = measure_validation_loss(training, pairs)
-    list(train(training, pairs))
-    assert measure_validation_loss(training, pairs) < before
+    before = measure_validation_loss(training, as_lesson(training, pairs))
+    list(train(training, as_lesson(training, pairs)))
+    assert measure_validation_loss(training, as_lesson(training, pairs)) < before
 
 
 def test_four_accumulated_batches_of_one_equal_one_of_four(
@@ -62,9 +61,9 @@ def test_four_accumulated_batches_of_one_equal_one_of_four(
 ) -> None:
     # A large epsilon: else Adam takes the sign of gradients that are rounding alone.
     whole = start(base, train_batch_size=4, adam_epsilon=1e-3)
-    whole_steps = list(train(whole, pairs))
+    whole_steps = list(train(whole, as_lesson(whole, pairs)))
     parts = start(base, train_batch_size=1, gradient_accumulation_steps=4, adam_epsilon=1e-3)
-    for one, other in zip(whole_steps, train(parts, pairs), strict=True):
+    for one, other in zip(whole_steps, train(parts, as_lesson(parts, pairs)), strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
     for name, weight in whole.weights.items():
@@ -77,11 +76,11 @@ def test_gradient_checkpointing_keeps_less_and_gives_the_same_loss_and_gradients
 ) -> None:
     plain = start(base, method=method)
     saving = start(base, method=method, gradient_checkpointing=True)
-    (batch,) = draw_batches(pairs, plain.params, plain.num_timesteps, step=1)
+    (batch,) = draw_batches(pairs, plain.params, 1000, step=1)
     losses, kept = [], []
     for training in (plain, saving):
         loss, num_bytes = measure_saved(
-            lambda t=training: compute_loss(t.unet, t.noise_scheduler, batch)
+            lambda t=training: as_lesson(t, pairs).compute_loss(t.model, batch)
         )
         loss.backward()
         losses.append(loss.item())
@@ -118,15 +117,17 @@ def test_attention_is_pytorchs_fused_one(
         return fused(*args, **options)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", count)
-    list(train(training, pairs))
-    num_layers = sum(name.endswith(("attn1", "attn2")) for name, _ in training.unet.named_modules())
+    list(train(training, as_lesson(training, pairs)))
+    num_layers = sum(
+        name.endswith(("attn1", "attn2")) for name, _ in training.model.named_modules()
+    )
     assert len(calls) == num_layers > 0
 
 
 def test_the_average_is_of_the_weights_of_all_steps(base: BaseParams, pairs: EncodedPairs) -> None:
     training = start(base, ema_decay=0.15)
     expected = {name: weight.double() for name, weight in copy_weights(training.weights).items()}
-    for record in train(training, pairs):
+    for record in train(training, as_lesson(training, pairs)):
         # diffusers begins with low decays: 0, then 2 / 11 and up, until ema_decay is reached.
         decay = 0.0 if record.step == 1 else 0.15
         for name, weight in training.weights.items():
@@ -143,16 +144,16 @@ def test_the_average_is_of_the_weights_of_all_steps(base: BaseParams, pairs: Enc
 
 def test_the_validation_loss_is_of_the_average(base: BaseParams, pairs: EncodedPairs) -> None:
     training = start(base, ema_decay=0.9, max_train_steps=3, lr_scheduler="constant")
-    list(train(training, pairs))
-    loss = measure_validation_loss(training, pairs)
+    list(train(training, as_lesson(training, pairs)))
+    loss = measure_validation_loss(training, as_lesson(training, pairs))
     with use_average(training):
         average = copy_weights(training.weights)
     plain = start(base)
-    assert measure_validation_loss(plain, pairs) != loss
+    assert measure_validation_loss(plain, as_lesson(plain, pairs)) != loss
     with torch.no_grad():
         for name, weight in plain.weights.items():
             weight.copy_(average[name])
-    assert measure_validation_loss(plain, pairs) == loss
+    assert measure_validation_loss(plain, as_lesson(plain, pairs)) == loss
 
 
 @pytest.mark.parametrize(
@@ -163,15 +164,20 @@ def test_a_resumed_run_has_the_same_bytes(
     base: BaseParams, pairs: EncodedPairs, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     straight = start(base, **changes)
-    history = History(list(train(straight, pairs)))
+    history = History(list(train(straight, as_lesson(straight, pairs))))
     killed = start(base, **changes)
-    first = History([record for _, record in zip(range(2), train(killed, pairs), strict=False)])
+    first = History(
+        [
+            record
+            for _, record in zip(range(2), train(killed, as_lesson(killed, pairs)), strict=False)
+        ]
+    )
     first.validation.append((0, 0.1))
     write_tensors(tmp_path / "checkpoint.safetensors", pack_checkpoint(killed, first))
     resumed = start(base, **changes)
     second = unpack_checkpoint(resumed, read_checkpoint(tmp_path / "checkpoint.safetensors"))
     assert second == first
-    second.steps += train(resumed, pairs, second.next_step)
+    second.steps += train(resumed, as_lesson(resumed, pairs), second.next_step)
     assert [s[:4] for s in second.steps] == [s[:4] for s in history.steps]  # all but seconds
     with use_average(straight), use_average(resumed):
         for name, weight in straight.weights.items():
@@ -183,16 +189,16 @@ def test_bfloat16_freezes_in_bfloat16_and_trains_in_float32(
 ) -> None:
     reset_accelerate()
     training = start(base, precision="bf16")
-    steps = list(train(training, pairs))
+    steps = list(train(training, as_lesson(training, pairs)))
     reset_accelerate()
     assert {w.dtype for w in training.weights.values()} == {torch.float32}
-    assert training.unet.conv_in.weight.dtype == torch.bfloat16
+    assert training.model.conv_in.weight.dtype == torch.bfloat16
     assert all(math.isfinite(step.loss) for step in steps)
 
 
 def test_a_loss_that_is_not_finite_names_the_step(base: BaseParams, pairs: EncodedPairs) -> None:
     training = start(base)
-    steps = train(training, pairs)
+    steps = train(training, as_lesson(training, pairs))
     assert [next(steps).step, next(steps).step] == [1, 2]
     with torch.no_grad():
         next(iter(training.weights.values())).fill_(float("nan"))
@@ -208,7 +214,7 @@ def test_a_weight_that_the_last_step_breaks_names_the_step(
     ema_decay: float | None,
 ) -> None:
     training = start(base, max_train_steps=2, ema_decay=ema_decay)
-    steps = train(training, pairs)
+    steps = train(training, as_lesson(training, pairs))
     next(steps)
     name, weight = next(iter(training.weights.items()))
     monkeypatch.setattr(training.optimizer, "step", lambda: weight.data.fill_(float("inf")))
@@ -219,7 +225,8 @@ def test_a_weight_that_the_last_step_breaks_names_the_step(
 def test_the_validation_loss_does_not_depend_on_the_training_seed(
     base: BaseParams, pairs: EncodedPairs
 ) -> None:
-    losses = {measure_validation_loss(start(base, seed=seed), pairs) for seed in (0, 1)}
+    trainings = [start(base, seed=seed) for seed in (0, 1)]
+    losses = {measure_validation_loss(t, as_lesson(t, pairs)) for t in trainings}
     assert len(losses) == 1
 
 

@@ -16,7 +16,7 @@ def build(load, **needs):
     return Pretrained(
         name="beauty",
         label="Beauty",
-        better="higher",
+        direction="higher",
         scale="0 to 1",
         source="nobody 2024",
         origin=Origin("a model", "somebody/weights", "none"),

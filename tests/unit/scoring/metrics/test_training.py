@@ -9,7 +9,7 @@ from stages.scoring.metrics.training import (
     NEAREST_TRAINING_COSINE,
     TRAINING_SIMILARITY,
     average_cosine,
-    name_nearest_rows,
+    name_nearest,
 )
 
 IMAGES, TRAINING = (
@@ -24,8 +24,10 @@ def compute(metric, samples, training_classes):
         class_embeds=torch.empty(3, 8),
         text_embeds={},
         prompt_embeds={},
+        training_ids=[f"id-{row}" for row in range(27)],
         training_embeds=TRAINING,
         training_classes=torch.tensor(training_classes),
+        subject_embeds=torch.empty(0, 8),
     )
     samples = pd.DataFrame(samples, columns=["set", "class"])
     batch = Batch(samples, [], IMAGES, IMAGES)
@@ -34,7 +36,7 @@ def compute(metric, samples, training_classes):
 
 def test_a_class_prompt_is_compared_with_the_pictures_of_its_class_and_others_with_all():
     classes = [0] * 7 + [1] * 15 + [-1] * 5
-    samples = [("class", "dog"), ("class", "cat"), ("marketing", "dog")]
+    samples = [("in_domain", "dog"), ("in_domain", "cat"), ("marketing", "dog")]
     cosines = np.asarray(IMAGES) @ np.asarray(TRAINING).T
     expected = [cosines[0, 7:22].mean(), cosines[1, :7].mean(), cosines[2].mean()]
     similarities = compute(TRAINING_SIMILARITY.compute, samples, classes)
@@ -42,16 +44,17 @@ def test_a_class_prompt_is_compared_with_the_pictures_of_its_class_and_others_wi
 
 
 def test_a_class_without_training_pictures_is_compared_with_all():
-    samples = [("class", "dog"), ("class", "lion"), ("class", "mug")]
+    samples = [("in_domain", "dog"), ("in_domain", "lion"), ("in_domain", "mug")]
     similarities = compute(TRAINING_SIMILARITY.compute, samples, [-1] * 27)
     expected = (np.asarray(IMAGES) @ np.asarray(TRAINING).T).mean(axis=1)
     assert similarities == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_nearest_training_picture_is_found_with_its_cosine():
-    samples = [("class", "cat")] * 3
+    samples = [("in_domain", "cat")] * 3
     cosines = np.asarray(IMAGES) @ np.asarray(TRAINING).T
-    assert compute(name_nearest_rows, samples, [0] * 27) == cosines.argmax(axis=1).tolist()
+    expected = [f"id-{row}" for row in cosines.argmax(axis=1)]
+    assert compute(name_nearest, samples, [0] * 27) == expected
     nearest = compute(NEAREST_TRAINING_COSINE.compute, samples, [0] * 27)
     assert nearest == pytest.approx(cosines.max(axis=1), abs=1e-6)
 

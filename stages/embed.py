@@ -1,0 +1,53 @@
+"""Embed the pictures that samples are compared with by the scorer: all that was trained on.
+
+Reads data/pairs.parquet; writes data/image_embeds.safetensors. A stage of its own: a change of a
+key of `score` embeds nothing again.
+"""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.config import paths
+from stages.config.params import load_params
+from stages.files.embeds import PairEmbeds, write_pair_embeds
+from stages.files.images import decode_image
+from stages.files.pictures import IMAGE, read_parts
+from stages.files.tables import PAIRS_SCHEMA
+from stages.run.entry import run_stage
+from stages.scoring.embed import embed_images
+from stages.scoring.scorer import Scorer, load_scorer
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 64
+
+
+def main() -> None:
+    """Write ids, splits, classes and embeds, in the order of the pairs."""
+    base = load_params().chosen
+    scorer = load_scorer(base.scorer, base.scorer_pretrained)
+    parts, rows = [], []
+    for pairs in read_parts(paths.PAIRS, PAIRS_SCHEMA, "prepare", BATCH_SIZE):
+        wanted = pairs[pairs["split"] != "validation"]
+        if len(wanted):
+            parts.append(embed_pictures(scorer, wanted))
+            rows.append(wanted[["source_id", "split", "class"]])
+    table = pd.concat(rows, ignore_index=True)
+    write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(table, np.concatenate(parts)))
+    logger.info("embed: %s", table["split"].value_counts().to_dict())
+
+
+def embed_pictures(scorer: Scorer, pairs: pd.DataFrame) -> NDArray[np.float32]:
+    """Unit-norm embeds (B, E) of the pictures of B pairs."""
+    images = [
+        decode_image(data, f"{paths.PAIRS}, {source_id}")
+        for data, source_id in zip(pairs[IMAGE], pairs["source_id"], strict=True)
+    ]
+    return embed_images(scorer, images).numpy()
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,107 @@
+"""What `compare` writes and `report` reads: tables, whose columns are named here, and the verdict.
+
+Differences are finetuned - baseline.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from stages.files.tables import Schema, read_csv, read_json
+
+TEXT = {
+    *("set", "class", "prompt_id", "prompt", "file_name", "reason", "verdict"),
+    *("metric", "metric_a", "metric_b", "direction", "experiment", "method"),
+}
+
+
+def _type_columns(names: str) -> Schema:
+    """Columns of `TEXT` hold text, counts and numbers of pictures are whole, all others are not."""
+    return {
+        name: "str"
+        if name in TEXT
+        else "int64"
+        if name == "index" or name.startswith("num_")
+        else "float64"
+        for name in names.split()
+    }
+
+
+_ESTIMATES = "baseline finetuned difference ci_low ci_high"
+_ACCURACIES = "zero_shot_accuracy_baseline zero_shot_accuracy_finetuned"
+_EFFECT = "effect_size smallest_detectable_difference verdict"
+_GAINS = "gain_in_domain gain_ci_low gain_ci_high"
+_CHANGES = "change_out_of_domain change_ci_low change_ci_high"
+
+BY_SET_SCHEMA = _type_columns(
+    f"set num_prompts num_images {_ESTIMATES} {_ACCURACIES} p_value smallest_p_value {_EFFECT}"
+)
+BY_CLASS_SCHEMA = _type_columns(
+    f"class num_prompts num_images {_ESTIMATES} {_ACCURACIES} p_value smallest_p_value "
+    f"p_value_holm {_EFFECT}"
+)
+BY_PROMPT_SCHEMA = _type_columns(
+    f"prompt_id set class prompt num_images {_ESTIMATES} {_ACCURACIES}"
+)
+BY_METRIC_SCHEMA = _type_columns(
+    f"set metric direction num_prompts num_images {_ESTIMATES} p_value effect_size difference_sd"
+)
+METRIC_CORRELATIONS_SCHEMA = _type_columns("set metric_a metric_b spearman num_prompts")
+DISAGREEMENTS_SCHEMA = _type_columns(
+    "file_name prompt_id set class prompt index metric_a metric_b difference_a difference_b "
+    "rank_gap"
+)
+COLLAPSED_SCHEMA = _type_columns("file_name prompt_id set class prompt index reason")
+FORGETTING_SCHEMA = _type_columns(
+    f"metric {_GAINS} {_CHANGES} trade_off trade_off_ci_low trade_off_ci_high"
+)
+POOLED_SCHEMA = _type_columns(
+    "set metric num_seeds num_prompts difference ci_low ci_high p_value sd_seeds sd_prompts "
+    "sd_residual verdict"
+)
+METHODS_SCHEMA = _type_columns(
+    "experiment method learning_rate num_trainable_parameters validation_loss_change "
+    f"{_GAINS} {_CHANGES}"
+)
+
+
+class Results(NamedTuple):
+    """What `compare` found: a table a file, and metrics/verdict.json.
+
+    Attributes:
+        verdict: `headline`, `sentence` and `warning` in words, and `counts` of bad pictures by
+            variant.
+    """
+
+    by_set: pd.DataFrame
+    by_class: pd.DataFrame
+    by_prompt: pd.DataFrame
+    by_metric: pd.DataFrame
+    metric_correlations: pd.DataFrame
+    disagreements: pd.DataFrame
+    forgetting: pd.DataFrame
+    collapsed: pd.DataFrame
+    verdict: dict[str, Any]
+
+
+_SCHEMAS = {
+    "by_set": BY_SET_SCHEMA,
+    "by_class": BY_CLASS_SCHEMA,
+    "by_prompt": BY_PROMPT_SCHEMA,
+    "by_metric": BY_METRIC_SCHEMA,
+    "metric_correlations": METRIC_CORRELATIONS_SCHEMA,
+    "disagreements": DISAGREEMENTS_SCHEMA,
+    "forgetting": FORGETTING_SCHEMA,
+    "collapsed": COLLAPSED_SCHEMA,
+}
+"""Name of the file without its suffix to its columns."""
+
+
+def read_results(tables: Path, verdict: Path) -> Results:
+    """Read the tables in a folder, and the verdict; errors as `read_csv`."""
+    read = {
+        name: read_csv(tables / f"{name}.csv", schema, "compare")
+        for name, schema in _SCHEMAS.items()
+    }
+    return Results(**read, verdict=read_json(verdict, "compare"))

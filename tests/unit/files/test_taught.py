@@ -1,0 +1,70 @@
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from stages.config.mistakes import UserError
+from stages.config.params import Method, Params, load_params
+from stages.files.taught import Taught, read_taught, write_taught
+
+TEACHES = ("textual_inversion", "dreambooth")
+OTHERS = sorted({*get_args(Method)} - {*TEACHES})
+CHANGES = {
+    "source": "imagefolder",
+    "root": "frogs",
+    "num_pictures": 3,
+    "num_held_out_pictures": 2,
+    "seed": 5,
+    "class_name": "dog",
+    "placeholder": "<my-dog>",
+    "initializer": "dog",
+    "identifier": "xyz",
+    "caption_templates": ("the {}",),
+}
+
+
+def make_params(method: str, **subject: object) -> Params:
+    params = load_params()
+    changed = {
+        "finetune": params.finetune.model_copy(update={"method": method}),
+        "subject": params.subject.model_copy(update=subject),
+    }
+    return params.model_copy(update=changed)
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_for_other_methods_no_change_of_the_subject_changes_a_byte(
+    method: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "subject.json"
+    write_taught(make_params("attn2"), path)
+    before = path.read_bytes()
+    assert read_taught(path) is None
+    assert set(CHANGES) == set(load_params().subject.model_dump())
+    write_taught(make_params(method, **CHANGES), path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("method", TEACHES)
+def test_what_is_taught_comes_back(method: str, tmp_path: Path) -> None:
+    path = tmp_path / "subject.json"
+    params = make_params(method, **CHANGES)
+    write_taught(params, path)
+    assert read_taught(path) == Taught(method, params.subject)
+
+
+def test_the_learned_name_is_the_new_word_or_a_rare_one_before_the_class() -> None:
+    subject = load_params().subject
+    assert Taught("textual_inversion", subject).learned == "<my-frog>"
+    assert Taught("dreambooth", subject).learned == "sks frog"
+
+
+def test_captions_of_the_class_do_not_name_the_subject() -> None:
+    captions = Taught("dreambooth", make_params("dreambooth", class_name="owl").subject)
+    assert captions.class_captions[0] == "a photo of an owl"
+    assert len(captions.class_captions) == 4
+
+
+def test_a_missing_file_names_the_stage_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run `dvc repro preflight`"):
+        read_taught(tmp_path / "subject.json")
