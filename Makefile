@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
-DROP := .*/|C|St|Exec|.*low|.*high
+DROP := .*/|par|C|St|Exec|.*low|.*high
 
 .PHONY: repro test test-all setup lint experiments pool methods export bench torture tiny clean
 
@@ -41,7 +41,7 @@ lint: $(VENV)/.installed-tests
 	ruff format --check .
 
 experiments: setup  ## the table of all experiments of HEAD: what was changed, what it gained, what it cost
-	dvc exp show --only-changed --drop '$(DROP)'
+	dvc exp show --only-changed --md --drop '$(DROP)'
 
 pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
 	python -m stages.commands.pool $(EXPERIMENTS)
