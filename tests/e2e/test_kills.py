@@ -39,6 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["finetune", "sample"])
 def test_a_stage_killed_at_random_moments_ends_with_the_undisturbed_bytes(project, name):
     start = time.monotonic()
