@@ -6,10 +6,10 @@
     prepare    a source of pictures, prompts -> data/pairs.parquet, data/prompts.csv
     embed      pairs, scorer -> data/image_embeds.safetensors
     encode     pairs, VAE, text encoder -> data/latents.safetensors, data/prompt_embeds.safetensors
-    finetune   what `encode` wrote, base -> models/finetuned/, data/finetune.json, losses
+    finetune   what `encode` wrote, base -> models/finetuned/, plots/data/: losses, finetune.json
     sample     prompts, base, for finetuned its weights -> data/samples/V.parquet
     score      pictures, scorer, embeds -> data/scores/V.csv, V.json, V.safetensors
-    compare    scores of both -> metrics/comparison.json, metrics/verdict.json, plots/*.csv
+    compare    scores of both -> metrics/comparison.json, plots/data/comparison/
     report     all of it -> plots/report.html, plots/grids/, metrics/cost.json
 
     folder     what lives there

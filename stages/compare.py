@@ -1,4 +1,4 @@
-"""Two score tables -> metrics/comparison.json, metrics/verdict.json and the tables in plots/.
+"""Two score tables -> metrics/comparison.json, tables and verdict in plots/data/comparison/.
 
 Reads what `score` wrote for both variants, and the embeds of the training pictures; writes paired
 differences, finetuned - baseline, by set, class, prompt and metric, where metrics disagree, what
@@ -32,6 +32,7 @@ from stages.config.mistakes import UserError
 from stages.config.params import CompareParams, load_params
 from stages.files.embeds import PairEmbeds, read_image_embeds, read_pair_embeds
 from stages.files.facts import Facts, read_facts
+from stages.files.results import VERDICT
 from stages.files.tables import read_scores, write_json, write_table
 from stages.run.entry import run_stage
 
@@ -59,20 +60,26 @@ def main() -> None:
     write_json(summarise(by_set, counts["finetuned"]["num_bad"]), paths.COMPARISON)
     of_pictures = measure_subject(read_pair_embeds(paths.IMAGE_EMBEDS))
     found = {"counts": counts, "subject_similarity_of_pictures": of_pictures}
-    write_json(verdict | found, paths.VERDICT)
-    write_table(list_collapsed(finetuned), paths.COLLAPSED)
-    write_table(by_set, paths.COMPARISON_BY_SET)
-    write_table(by_class, paths.COMPARISON_BY_CLASS)
-    write_table(by_prompt, paths.COMPARISON_BY_PROMPT)
-    write_table(stack_variants(by_class), paths.CLASS_CLIP)
-    write_table(rename_gain(by_class), paths.CLASS_GAIN)
-    write_metrics(baseline, finetuned, params)
+    write_json(verdict | found, paths.COMPARISON_TABLES / VERDICT)
+    tables = {
+        "by_set": by_set,
+        "by_class": by_class,
+        "by_prompt": by_prompt,
+        "class_clip": stack_variants(by_class),
+        "class_gain": rename_gain(by_class),
+        "collapsed": list_collapsed(finetuned),
+        **tabulate_metrics(baseline, finetuned, params),
+    }
+    for name, table in tables.items():
+        write_table(table, paths.COMPARISON_TABLES / f"{name}.csv")
     for line in filter(None, (verdict["warning"], verdict["sentence"])):
         logger.info("%s", line)
 
 
-def write_metrics(baseline: pd.DataFrame, finetuned: pd.DataFrame, params: CompareParams) -> None:
-    """Compare every metric that `score` names, and write the tables of them."""
+def tabulate_metrics(
+    baseline: pd.DataFrame, finetuned: pd.DataFrame, params: CompareParams
+) -> dict[str, pd.DataFrame]:
+    """Compare every metric that `score` names: the tables of them, by name."""
     facts = read_same_facts()
     pictures = pair_metrics(baseline, finetuned, facts)
     embeds = [read_image_embeds(path, "score") for path in paths.SAMPLE_EMBEDS.values()]
@@ -84,10 +91,12 @@ def write_metrics(baseline: pd.DataFrame, finetuned: pd.DataFrame, params: Compa
     distances = compare_distances(embedded, training, facts, params)
     by_metric = pd.concat([compare_metrics(prompts, params), distances], ignore_index=True)
 
-    write_table(by_metric, paths.COMPARISON_BY_METRIC)
-    write_table(correlate_metrics(prompts), paths.METRIC_CORRELATIONS)
-    write_table(find_disagreements(pictures), paths.DISAGREEMENTS)
-    write_table(weigh_forgetting(by_metric), paths.FORGETTING)
+    return {
+        "by_metric": by_metric,
+        "metric_correlations": correlate_metrics(prompts),
+        "disagreements": find_disagreements(pictures),
+        "forgetting": weigh_forgetting(by_metric),
+    }
 
 
 def measure_subject(pairs: PairEmbeds) -> float | None:

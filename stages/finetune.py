@@ -2,9 +2,9 @@
 
 Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; for
 textual_inversion and dreambooth the captions in data/pairs.parquet and the rest of the base, too.
-Writes models/finetuned/ (only the trained weights), data/finetune.json, plots/loss.csv,
-plots/validation_loss.csv and data/costs/finetune.json. Checkpoints wait in scratch/, so that a run
-that was killed goes on to the same bytes.
+Writes models/finetuned/ (only the trained weights), and in plots/data/ the losses, finetune.json
+and cost_finetune.json. Checkpoints wait in scratch/, so that a run that was killed goes on to the
+same bytes.
 """
 
 from pathlib import Path
@@ -173,7 +173,7 @@ def write_log(history: History) -> None:
 
 
 def summarise(training: Training, history: History) -> dict[str, Any]:
-    """The numbers of data/finetune.json; null where no step was taken."""
+    """The numbers of plots/data/finetune.json; null where no step was taken."""
     losses = pd.Series([step.loss for step in history.steps], dtype="float64")
     num_trainable = sum(weight.numel() for weight in training.weights.values())
     num_all = sum(weight.numel() for weight in training.model.parameters())

@@ -48,7 +48,7 @@ def read_inputs() -> Inputs:
     scores = {name: read_scores(path) for name, path in paths.SCORES.items()}
     finetune = read_json(paths.TRAINING, "finetune")
     return Inputs(
-        results=read_results(paths.PLOTS, paths.VERDICT),
+        results=read_results(paths.COMPARISON_TABLES),
         scores=scores,
         facts=read_facts(paths.FACTS["finetuned"]),
         files={name: NamedPictures(path, "file_name") for name, path in paths.SAMPLES.items()},

@@ -1,9 +1,8 @@
 """Sample a variant's pictures: `python -m stages.sample baseline` or `... finetuned`.
 
-Reads data/prompts.csv, the base and for finetuned models/finetuned/; writes
-data/samples/VARIANT.parquet, a row a picture, and data/costs/sample_VARIANT.json. Both variants
-start from the same noise. Finished batches wait in scratch/, so that a run that was killed goes on
-after them.
+Reads data/prompts.csv, the base and for finetuned models/finetuned/; writes a row a picture to
+data/samples/VARIANT.parquet, and plots/data/cost_sample_VARIANT.json. Both variants start from the
+same noise. Finished batches wait in scratch/, so that a run that was killed goes on after them.
 """
 
 import logging

@@ -121,7 +121,7 @@ def write_results(
     for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
         write_variant(folder, variant, scores, side_px)
     write_training(folder, rng)
-    write_comparison(folder / "plots", baseline, finetuned, rng)
+    write_comparison(folder / "plots/data/comparison", baseline, finetuned, rng)
     write_verdict(folder, baseline, finetuned)
 
 
@@ -262,23 +262,23 @@ def write_pairs(folder: Path, num_taught: int) -> None:
 
 def write_training(folder: Path, rng: np.random.Generator) -> None:
     """Loss curves and what training cost."""
-    (folder / "plots").mkdir()
+    (folder / "plots/data/comparison").mkdir(parents=True)
     steps = np.arange(1, 401)
     loss = 0.4 * np.exp(-steps / 900) + rng.gamma(2, 0.05, len(steps))
     table = pd.DataFrame({"step": steps, "loss": loss})
-    table.to_csv(folder / "plots/loss.csv", index=False)
+    table.to_csv(folder / "plots/data/loss.csv", index=False)
     validation = {
         "step": [0, 100, 200, 300, 400],
         "validation_loss": [0.39, 0.38, 0.37, 0.366, 0.365],
     }
-    pd.DataFrame(validation).to_csv(folder / "plots/validation_loss.csv", index=False)
-    write_json(FINETUNE, folder / "data/finetune.json")
+    pd.DataFrame(validation).to_csv(folder / "plots/data/validation_loss.csv", index=False)
+    write_json(FINETUNE, folder / "plots/data/finetune.json")
     for name, cost in COSTS.items():
-        write_cost(cost, folder / f"data/costs/{name}.json")
+        write_cost(cost, folder / f"plots/data/cost_{name}.json")
 
 
 def write_comparison(
-    plots: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame, rng: np.random.Generator
+    folder: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame, rng: np.random.Generator
 ) -> None:
     """The tables of `compare`, with normal intervals."""
     both, metrics = baseline.assign(number=1), list_measured(baseline)
@@ -321,7 +321,7 @@ def write_comparison(
         "collapsed": list_collapsed(finetuned),
     }
     for name, table in tables.items():
-        table.to_csv(plots / f"{name}.csv", index=False)
+        table.to_csv(folder / f"{name}.csv", index=False)
 
 
 def describe(means: pd.DataFrame, metric: str, rows: np.ndarray) -> dict[str, float]:
@@ -405,7 +405,7 @@ def write_verdict(folder: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame)
         if SUBJECT_SIMILARITY in baseline
         else None,
     }
-    write_json(verdict, folder / "metrics/verdict.json")
+    write_json(verdict, folder / "plots/data/comparison/verdict.json")
 
 
 def correlate(means: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

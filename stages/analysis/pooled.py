@@ -34,7 +34,7 @@ def pool_seeds(tables: Mapping[str, pd.DataFrame], params: CompareParams) -> pd.
     with the noise of few pictures.
 
     Args:
-        tables: The experiment's name to its plots/by_prompt.csv; two or more.
+        tables: The experiment's name to its plots/data/comparison/by_prompt.csv; two or more.
         params: As of `compare`.
 
     Raises:

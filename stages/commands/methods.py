@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 METRIC = "clip_cosine"
 TRAINING = ("learning_rate", "num_trainable_parameters", "validation_loss_change")
-"""Keys of data/finetune.json."""
+"""Keys of plots/data/finetune.json."""
 COMPARED = (
     "method",
     "learning_rate",
@@ -74,7 +74,7 @@ def check_alike(params: dict[str, Params]) -> None:
 
 def read_row(experiment: str, params: Params) -> dict[str, Any]:
     """What an experiment's results say: a row of plots/methods.csv."""
-    path = str(paths.FORGETTING)
+    path = str(paths.COMPARISON_TABLES / "forgetting.csv")
     text = io.StringIO(read_text(experiment, path))
     forgetting = parse_csv(text, FORGETTING_SCHEMA, f"{experiment}:{path}", "compare")
     rows = forgetting[forgetting["metric"] == METRIC].to_dict("records")

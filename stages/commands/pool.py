@@ -1,4 +1,4 @@
-"""Several experiments' plots/by_prompt.csv -> plots/pooled.csv, training noise included.
+"""Several experiments' by_prompt.csv -> plots/pooled.csv, training noise included.
 
 `python -m stages.commands.pool EXPERIMENT [EXPERIMENT ...]`, each a name, branch, tag or commit
 that `dvc exp show` or git lists. What they hold is read from git; nothing is checked out or run.
@@ -53,8 +53,8 @@ def read_params(experiment: str) -> dict[str, Any]:
 
 
 def read_prompts(experiment: str) -> pd.DataFrame:
-    """An experiment's plots/by_prompt.csv."""
-    path = str(paths.COMPARISON_BY_PROMPT)
+    """An experiment's by_prompt.csv."""
+    path = str(paths.COMPARISON_TABLES / "by_prompt.csv")
     text = io.StringIO(read_text(experiment, path))
     return parse_csv(text, BY_PROMPT_SCHEMA, f"{experiment}:{path}", "compare")
 

@@ -28,6 +28,8 @@ def _type_columns(names: str) -> Schema:
     }
 
 
+VERDICT = "verdict.json"
+
 _ESTIMATES = "baseline finetuned difference ci_low ci_high"
 _ACCURACIES = "zero_shot_accuracy_baseline zero_shot_accuracy_finetuned"
 _EFFECT = "effect_size smallest_detectable_difference verdict"
@@ -67,7 +69,7 @@ METHODS_SCHEMA = _type_columns(
 
 
 class Results(NamedTuple):
-    """What `compare` found: a table a file, and metrics/verdict.json.
+    """What `compare` found: a table a file, and the verdict.
 
     Attributes:
         verdict: `headline`, `sentence` and `warning` in words, and `counts` of bad pictures by
@@ -98,10 +100,10 @@ _SCHEMAS = {
 """Name of the file without its suffix to its columns."""
 
 
-def read_results(tables: Path, verdict: Path) -> Results:
-    """Read the tables in a folder, and the verdict; errors as `read_csv`."""
+def read_results(folder: Path) -> Results:
+    """Read the tables in a folder, and the verdict beside them; errors as `read_csv`."""
     read = {
-        name: read_csv(tables / f"{name}.csv", schema, "compare")
+        name: read_csv(folder / f"{name}.csv", schema, "compare")
         for name, schema in _SCHEMAS.items()
     }
-    return Results(**read, verdict=read_json(verdict, "compare"))
+    return Results(**read, verdict=read_json(folder / VERDICT, "compare"))

@@ -29,7 +29,7 @@ class Disagreement(NamedTuple):
 
 
 def list_metrics(by_metric: pd.DataFrame) -> dict[str, Rows]:
-    """Rows of plots/by_metric.csv by set, with decimals to show and what the change reads as."""
+    """Rows of by_metric.csv by set, with decimals to show and what the change reads as."""
     rows = by_metric.assign(
         digits=[
             choose_digits(row.baseline, row.finetuned, row.difference)
@@ -41,7 +41,7 @@ def list_metrics(by_metric: pd.DataFrame) -> dict[str, Rows]:
 
 
 def list_forgetting(forgetting: pd.DataFrame) -> Rows:
-    """Rows of plots/forgetting.csv, with decimals to show."""
+    """Rows of forgetting.csv, with decimals to show."""
     return [
         row | {"digits": choose_digits(row["gain_in_domain"], row["change_out_of_domain"])}
         for row in forgetting.to_dict("records")
@@ -49,7 +49,7 @@ def list_forgetting(forgetting: pd.DataFrame) -> Rows:
 
 
 def square_correlations(correlations: pd.DataFrame, by_metric: pd.DataFrame) -> list[Correlations]:
-    """Rows of plots/metric_correlations.csv as a square for each set; None where there is none.
+    """Rows of metric_correlations.csv as a square for each set; None where there is none.
 
     A metric of which lower is better is turned, so that above zero two metrics agree.
     """
@@ -71,7 +71,7 @@ def square_correlations(correlations: pd.DataFrame, by_metric: pd.DataFrame) -> 
 def group_disagreements(
     disagreements: pd.DataFrame, facts: Mapping[str, Facts]
 ) -> list[Disagreement]:
-    """Rows of plots/disagreements.csv by pair of metrics, each with what both metrics say."""
+    """Rows of disagreements.csv by pair of metrics, each with what both metrics say."""
     groups = []
     for (a, b), group in disagreements.groupby(["metric_a", "metric_b"], sort=False):
         columns = [

@@ -15,7 +15,7 @@ class ShownSubject(NamedTuple):
     """What the page shows of the subject.
 
     Attributes:
-        found: The row of plots/by_metric.csv on its similarity.
+        found: The row of by_metric.csv on its similarity.
         of_pictures: The same of the pictures that it was taught from: what could be reached.
         taught: The ids of some of these pictures.
         pairs: Rows of pictures of both variants, with their `baseline` and `finetuned` similarity.

@@ -76,7 +76,7 @@ def draw_effects(
     (Cohen's d_z), so that metrics of different scales share one axis.
 
     Args:
-        by_metric: Rows of plots/by_metric.csv.
+        by_metric: Rows of by_metric.csv.
         labels: What each metric is called.
         confidence_level: Of the intervals, in (0, 1).
     """

@@ -1,7 +1,7 @@
 """What a piece of work took: seconds, energy and peak memory, over all runs that it came in.
 
-The figures live in files of their own (data/costs/). No stage that computes depends on them, as no
-two runs share them: only the report reads them.
+The figures live in files of their own (plots/data/cost_*.json). No stage that computes depends on
+them, as no two runs share them: only the report reads them.
 """
 
 import json

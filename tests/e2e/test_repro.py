@@ -36,7 +36,7 @@ def test_null_control_gives_equal_pictures_and_differences_of_zero(project):
         if image != finetuned[name]
     }
     assert differing == {}, "of each picture: how many values differ, and the most, of 255"
-    by_prompt = pd.read_csv(project.folder / "plots/by_prompt.csv")
+    by_prompt = pd.read_csv(project.folder / "plots/data/comparison/by_prompt.csv")
     assert (by_prompt["difference"] == 0).all()
     assert "no difference" in (project.folder / "plots/report.html").read_text()
 
@@ -70,7 +70,7 @@ def test_training_moves_the_finetuned_pictures_only(project):
     after = project.hash_files("data/samples")
     changed = [name for name, digest in before.items() if after[name] != digest]
     assert changed == [str(paths.SAMPLES["finetuned"])]
-    assert project.read_json("data/finetune.json")["num_trainable_tensors"] > 0
+    assert project.read_json("plots/data/finetune.json")["num_trainable_tensors"] > 0
 
 
 def test_a_changed_table_of_prompts_is_read_and_encodes_nothing_again(project):

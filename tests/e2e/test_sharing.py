@@ -18,12 +18,12 @@ pytestmark = pytest.mark.thorough
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:
   finetune:
-    cmd: python stage.py rate models/finetuned.bin data/finetune.json
+    cmd: python stage.py rate models/finetuned.bin plots/data/finetune.json
     deps: [stage.py]
     params: [rate]
     outs: [models/finetuned.bin]
     metrics:
-      - data/finetune.json: {cache: false}
+      - plots/data/finetune.json: {cache: false}
   report:
     cmd: python stage.py words plots/report.html plots/words.json
     deps: [stage.py, models/finetuned.bin]

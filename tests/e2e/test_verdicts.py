@@ -64,7 +64,7 @@ def test_training_nothing_is_no_difference(project: Path, changes: dict) -> None
     by_set = compare_variants()
     assert (by_set["difference"] == 0).all()
     assert (by_set["verdict"] == "no difference shown").all()
-    by_metric = pd.read_csv(paths.COMPARISON_BY_METRIC)
+    by_metric = pd.read_csv(paths.COMPARISON_TABLES / "by_metric.csv")
     assert (by_metric["difference"] == 0).all()
 
 
@@ -127,4 +127,4 @@ def compare_variants() -> pd.DataFrame:
     for variant in paths.VARIANTS:
         score.main(variant)
     compare.main()
-    return pd.read_csv(paths.COMPARISON_BY_SET)
+    return pd.read_csv(paths.COMPARISON_TABLES / "by_set.csv")

@@ -99,6 +99,7 @@ def edit(repo: Repo, file: Path) -> set[str]:
 
 def follow(stale: set[str]) -> set[str]:
     """Stages with all that depend on what they write, directly or not, unless it is a mark."""
-    outs = {out for n in stale if not STAGES[n].writes_mark for out in STAGES[n].outs}
-    after = {name for name, stage in STAGES.items() if not outs.isdisjoint(stage.deps)}
+    outs = [Path(out) for n in stale if not STAGES[n].writes_mark for out in STAGES[n].outs]
+    read = {str(path) for out in outs for path in (out, *out.parents)}
+    after = {name for name, stage in STAGES.items() if not read.isdisjoint(stage.deps)}
     return stale if after <= stale else follow(stale | after)

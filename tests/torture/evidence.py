@@ -12,7 +12,7 @@ from tests.micro_project import Project
 RESULTS = ("data", "metrics", "models/finetuned", "plots")
 INPUTS = (".gitignore", "extra_prompts.csv")
 """What lies there and is no result."""
-COSTS = ("data/costs", "metrics/cost.json")
+COSTS = ("plots/data/cost_", "metrics/cost.json")
 """What no two runs share."""
 SHOWN_COSTS = re.compile(r"<dt>(?:training|sampling|memory|energy[^<]*)</dt><dd>.*?</dd>")
 """The same in the report."""
@@ -55,7 +55,7 @@ def clear(project: Project) -> None:
     for name in [*read_results(project.folder), "metrics/cost.json", "dvc.lock"]:
         (project.folder / name).unlink(missing_ok=True)
     unfinished = ("scratch", ".dvc/cache", ".dvc/tmp")
-    for name in (*unfinished, "models/finetuned", "data/samples", "data/costs"):
+    for name in (*unfinished, "models/finetuned", "data/samples"):
         shutil.rmtree(project.folder / name, ignore_errors=True)
 
 

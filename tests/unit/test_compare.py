@@ -53,7 +53,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     rows = pd.DataFrame({"source_id": list("abcdefghijklmnopqrst"), "split": splits, "class": None})
     write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(rows, draw_embeds(20, 0)))
     compare.main()
-    return read_results(paths.PLOTS, paths.VERDICT)
+    return read_results(paths.COMPARISON_TABLES)
 
 
 def test_the_verdict_is_written_in_words_with_what_was_counted(results: Results) -> None:

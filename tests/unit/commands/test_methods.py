@@ -18,18 +18,17 @@ GAINS = {"attn2": 0.01, "full": -0.02}
 
 
 def write_results(method: str) -> None:
-    for folder in ("data", "plots"):
-        Path(folder).mkdir(exist_ok=True)
+    Path("plots/data/comparison").mkdir(parents=True, exist_ok=True)
     trained = {"num_trainable_parameters": SIZES[method], "validation_loss_change": -0.03}
     trained |= {"learning_rate": RATES[method]}
-    Path("data/finetune.json").write_text(json.dumps(trained), encoding="utf-8")
+    Path("plots/data/finetune.json").write_text(json.dumps(trained), encoding="utf-8")
     gain = GAINS[method]
     row = {"metric": "clip_cosine", "gain_in_domain": gain, "gain_ci_low": gain - 0.005}
     row |= {"gain_ci_high": gain + 0.005, "change_out_of_domain": -0.03, "change_ci_low": -0.05}
     row |= {"change_ci_high": -0.01, "trade_off": np.nan}
     row |= {"trade_off_ci_low": np.nan, "trade_off_ci_high": np.nan}
     other = row | {"metric": "zero_shot_accuracy", "gain_in_domain": 9.0}
-    pd.DataFrame([other, row]).to_csv("plots/forgetting.csv", index=False)
+    pd.DataFrame([other, row]).to_csv("plots/data/comparison/forgetting.csv", index=False)
 
 
 def write_experiment(method: str) -> None:

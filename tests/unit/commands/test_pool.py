@@ -33,8 +33,8 @@ def make_prompts(shift: float) -> pd.DataFrame:
 
 def write_seed(seed: int, shift: float) -> None:
     replace_in_params("seed: 0                 # order", f"seed: {seed}   # order")
-    Path("plots").mkdir(exist_ok=True)
-    make_prompts(shift).to_csv("plots/by_prompt.csv", index=False)
+    Path("plots/data/comparison").mkdir(parents=True, exist_ok=True)
+    make_prompts(shift).to_csv("plots/data/comparison/by_prompt.csv", index=False)
 
 
 @pytest.fixture

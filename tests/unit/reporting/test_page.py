@@ -54,9 +54,9 @@ def links(html) -> Links:
 
 def test_costs_of_training_and_both_variants_add_up(tmp_path):
     write_results(tmp_path)
-    write_cost(Cost(100.0, 1.0, False, 900.0), tmp_path / "data/costs/finetune.json")
-    write_cost(Cost(20.0, 0.5, False, 1200.0), tmp_path / "data/costs/sample_baseline.json")
-    write_cost(Cost(30.0, 0.25, False, 800.0), tmp_path / "data/costs/sample_finetuned.json")
+    write_cost(Cost(100.0, 1.0, False, 900.0), tmp_path / "plots/data/cost_finetune.json")
+    write_cost(Cost(20.0, 0.5, False, 1200.0), tmp_path / "plots/data/cost_sample_baseline.json")
+    write_cost(Cost(30.0, 0.25, False, 800.0), tmp_path / "plots/data/cost_sample_finetuned.json")
     page = write_report(tmp_path)
     cost = json.loads((tmp_path / "metrics/cost.json").read_text())
     assert cost == {
@@ -72,7 +72,7 @@ def test_costs_of_training_and_both_variants_add_up(tmp_path):
 
 def test_energy_of_which_a_part_is_estimated_is_called_so(tmp_path):
     write_results(tmp_path)
-    write_cost(Cost(20.0, 0.5, True, 1200.0), tmp_path / "data/costs/sample_baseline.json")
+    write_cost(Cost(20.0, 0.5, True, 1200.0), tmp_path / "plots/data/cost_sample_baseline.json")
     page = write_report(tmp_path)
     cost = json.loads((tmp_path / "metrics/cost.json").read_text())
     assert "energy_wh_estimated" in cost

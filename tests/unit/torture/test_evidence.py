@@ -18,16 +18,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change_finetune_metrics(folder: Path, **changes: float) -> None:
-    path = folder / "data/finetune.json"
+    path = folder / "plots/data/finetune.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     write_report(folder)
 
 
 def test_two_runs_may_differ_in_what_they_cost(folder: Path) -> None:
     expected = read_results(folder)
-    write_cost(Cost(27.13, 1.5, False, 1960.9), folder / "data/costs/finetune.json")
+    write_cost(Cost(27.13, 1.5, False, 1960.9), folder / "plots/data/cost_finetune.json")
     for name in ("sample_baseline", "sample_finetuned"):
-        write_cost(Cost(127.1, 1.5, False, 960.9), folder / f"data/costs/{name}.json")
+        write_cost(Cost(127.1, 1.5, False, 960.9), folder / f"plots/data/cost_{name}.json")
     write_report(folder)
     assert compare_results(expected, read_results(folder)) == []
 
@@ -36,12 +36,12 @@ def test_any_other_difference_is_named_and_shown(folder: Path) -> None:
     change_finetune_metrics(folder, validation_loss_after=0.25)
     expected = read_results(folder)
     change_finetune_metrics(folder, validation_loss_after=0.26)
-    (folder / "plots/loss.csv").unlink()
+    (folder / "plots/data/loss.csv").unlink()
     metrics, missing, report = compare_results(expected, read_results(folder))
-    assert metrics.startswith("data/finetune.json differs: at byte ")
+    assert metrics.startswith("plots/data/finetune.json differs: at byte ")
     assert "0.25" in metrics
     assert "0.26" in metrics
-    assert missing == "plots/loss.csv is missing"
+    assert missing == "plots/data/loss.csv is missing"
     assert report.startswith("plots/report.html differs: ")
 
 
