@@ -33,7 +33,7 @@ from stages.config.params import CompareParams, load_params
 from stages.files.embeds import PairEmbeds, read_image_embeds, read_pair_embeds
 from stages.files.facts import Facts, read_facts
 from stages.files.results import VERDICT
-from stages.files.tables import read_scores, write_json, write_table
+from stages.files.tables import read_prompts, read_scores, write_json, write_table
 from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
@@ -46,13 +46,14 @@ def main() -> None:
 
     pairs = pair_scores(baseline, finetuned)
     prompts = average_per_prompt(pairs)
-    by_set = compare_sets(prompts[prompts["set"] != "subject"], params)
-    by_class = compare_classes(prompts, params)
+    judged = prompts[prompts["set"] != "subject"]
+    by_set = compare_sets(judged, params)
+    by_class = compare_classes(pairs, prompts, params)
     by_prompt = compare_prompts(pairs, prompts, params)
     counts = {"baseline": count_collapse(baseline), "finetuned": count_collapse(finetuned)}
     sets = by_set.to_dict("records")
     verdict = {
-        "headline": word_headline(sets, params),
+        "headline": word_headline(sets, by_class.to_dict("records"), params),
         "sentence": word_verdict(sets, params),
         "warning": word_collapse(counts["baseline"], counts["finetuned"], sets),
     }
@@ -63,6 +64,7 @@ def main() -> None:
     write_json(verdict | found, paths.COMPARISON_TABLES / VERDICT)
     tables = {
         "by_set": by_set,
+        "papers_prompts": compare_sets(judged[judged["prompt_id"].isin(list_papers())], params),
         "by_class": by_class,
         "by_prompt": by_prompt,
         "class_clip": stack_variants(by_class),
@@ -74,6 +76,12 @@ def main() -> None:
         write_table(table, paths.COMPARISON_TABLES / f"{name}.csv")
     for line in filter(None, (verdict["warning"], verdict["sentence"])):
         logger.info("%s", line)
+
+
+def list_papers() -> set[str]:
+    """Ids of the prompts that are the paper's."""
+    prompts = read_prompts(paths.PROMPTS)
+    return set(prompts["prompt_id"][prompts["protocol"] == "paper"])
 
 
 def tabulate_metrics(

@@ -27,7 +27,7 @@ from stages.run.cost import Meter, write_cost
 from stages.run.entry import run_stage
 from stages.run.processes import get_rank, is_main_process, join_processes
 from stages.run.scratch import hash_code, mark_finished, use_folder
-from stages.sampling.batches import plan_pictures, publish, sample_table
+from stages.sampling.batches import count_pictures, plan_pictures, publish, sample_table
 from stages.sampling.sampler import build_sampler
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,7 @@ def main(variant: str = "") -> None:
     params, base = load_params(), load_params().chosen
     join_processes()
     prompts = read_prompts(paths.PROMPTS)
-    counts = {
-        "in_domain": params.sample.images_per_in_domain_prompt,
-        "marketing": params.sample.images_per_marketing_prompt,
-        "subject": params.sample.images_per_subject_prompt,
-    }
+    counts = count_pictures(params.sample, params.prompts.protocol)
     rows = plan_pictures(prompts, counts, params.sample, base.model)
     asked = rows["prompt_id"].map(prompts.set_index("prompt_id")[ASKED[variant]]).tolist()
     logger.info("sample: %d pictures, %s of %s", len(rows), variant, base.model)

@@ -47,7 +47,14 @@ def build_hostile_project(folder: Path) -> None:
     counts = {"num_pairs": len(NAMES), "num_validation_pairs": len(NAMES)}
     edit_params(folder, "prepare", classes=list(NAMES), **counts)
     rows = [{"class": name, "prompt": f"{name} on a table"} for name in MARKETING]
-    edit_params(folder, "prompts", class_templates=["a {}"], marketing=rows[:1])
+    edit_params(
+        folder,
+        "prompts",
+        class_templates=["a {}"],
+        added_class_templates=[],
+        marketing=rows[:1],
+        added_marketing=[],
+    )
     table = pd.DataFrame(rows[1:]).assign(set="marketing")
     write_table(table, folder / "data/extra_prompts.csv")
     edit_params(folder, "finetune", max_train_steps=2, learning_rate=1e-2)

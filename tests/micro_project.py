@@ -29,6 +29,7 @@ STAGES = (
 )
 MICRO = {
     "prepare": {"num_pairs": 20, "num_validation_pairs": 10},
+    "prompts": {"protocol": "paper"},
     "finetune": {"max_train_steps": 0, "validation_steps": 2, "checkpoint_steps": 2},
     "sample": {
         "num_inference_steps": 2,

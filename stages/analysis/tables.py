@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from stages.analysis.effect import compute_effect_size, find_smallest_detectable_difference
+from stages.analysis.given_prompts import judge_given_prompts
 from stages.analysis.multiple import adjust_holm
 from stages.analysis.resampling import (
     Interval,
@@ -21,6 +22,7 @@ from stages.files.results import (
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
     BY_SET_SCHEMA,
+    GIVEN,
 )
 
 _ACCURACY_NAMES = {
@@ -37,8 +39,13 @@ def compare_sets(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
     return rows[list(BY_SET_SCHEMA)]
 
 
-def compare_classes(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
-    """A row a class of the in-domain prompts; verdicts by p-values adjusted for all classes."""
+def compare_classes(
+    pairs: pd.DataFrame, prompts: pd.DataFrame, params: CompareParams
+) -> pd.DataFrame:
+    """A row a class of the in-domain prompts; verdicts by p-values adjusted for all classes.
+
+    Columns that begin with `GIVEN` are of the very prompts, the others of prompts like these.
+    """
     in_domain = prompts[prompts["set"] == "in_domain"]
     groups = dict(list(in_domain.groupby("class", sort=False)))
     if not groups:
@@ -46,30 +53,40 @@ def compare_classes(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFram
     rows = _compare_groups(groups, "class", params)
     rows["p_value_holm"] = adjust_holm(rows["p_value"].to_numpy())
     rows["verdict"] = _judge_groups(rows, groups, rows["p_value_holm"], params)
+    given = judge_given_prompts(pairs[pairs["set"] == "in_domain"], "class", params)
+    rows = rows.join(given.add_prefix(GIVEN), on="class")
     return rows[list(BY_CLASS_SCHEMA)]
 
 
 def compare_prompts(
     pairs: pd.DataFrame, prompts: pd.DataFrame, params: CompareParams
 ) -> pd.DataFrame:
-    """A row a prompt; its interval is over its own pictures and says nothing of other prompts."""
-    intervals = pairs.groupby("prompt_id", sort=False)["difference"].agg(
-        lambda differences: bootstrap_interval(differences.to_numpy(), params)
+    """A row a prompt, judged by its own pictures: it says nothing of other prompts.
+
+    Each set is a family of its own.
+    """
+    given = pd.concat(
+        judge_given_prompts(of_set, "prompt_id", params)
+        for _, of_set in pairs.groupby("set", sort=False)
     )
-    low, high = zip(*intervals.loc[prompts["prompt_id"]], strict=True)
     renamed = prompts.rename(columns=_ACCURACY_NAMES)
-    return renamed.assign(ci_low=low, ci_high=high)[list(BY_PROMPT_SCHEMA)]
+    return renamed.join(given, on="prompt_id")[list(BY_PROMPT_SCHEMA)]
 
 
 def compare_metrics(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
-    """A row a set and metric; `prompts` as `average_metrics` gives them."""
+    """A row a set and metric; `prompts` as `average_metrics` gives them.
+
+    The metrics of a set are a family. The sets are two questions, help and harm, and two families.
+    """
     rows = [
         {"set": name, "metric": metric, "direction": direction, **_estimate(group, params)}
         for (name, metric, direction), group in prompts.groupby(
             ["set", "metric", "direction"], sort=False
         )
     ]
-    return pd.DataFrame(rows)[list(BY_METRIC_SCHEMA)]
+    table = pd.DataFrame(rows)
+    table["p_value_holm"] = table.groupby("set", sort=False)["p_value"].transform(adjust_holm)
+    return table[list(BY_METRIC_SCHEMA)]
 
 
 def summarise(by_set: pd.DataFrame, num_bad: int) -> dict[str, float | int | str | None]:

@@ -13,6 +13,7 @@ from stages.config.notation import (
     word_set,
 )
 from stages.config.params import CompareParams
+from stages.files.results import GIVEN
 
 Verdict = Literal["better", "worse", "no difference shown", "too little data to say"]
 KEYWORDS: dict[str, str] = {
@@ -43,14 +44,32 @@ def judge(
     return "too little data to say"
 
 
-def word_headline(rows: Sequence[Mapping[str, Any]], params: CompareParams) -> str:
-    """The verdicts, without numbers: "Better on in-domain prompts, worse on marketing prompts"."""
+def word_headline(
+    rows: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], params: CompareParams
+) -> str:
+    """The verdicts of the sets, and where: the classes that are called on the given prompts.
+
+    "Worse on in-domain and marketing prompts: worse on 7 of 10 classes on these prompts, most on
+    deer".
+    """
     sets: dict[str, list[str]] = {}
     for row in rows:
         claim = row["verdict"] + (", by less than matters," if _is_small(row, params) else "")
         sets.setdefault(claim, []).append(word_set(row["set"]))
     headline = ", ".join(f"{claim} on {_join(claim, names)}" for claim, names in sets.items())
+    headline = ": ".join(filter(None, [headline, _word_where(classes)]))
     return headline[:1].upper() + headline[1:]
+
+
+def _word_where(classes: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for verdict in ("better", "worse"):
+        called = [row for row in classes if row[f"{GIVEN}verdict"] == verdict]
+        if called:
+            most = max(called, key=lambda row: abs(row["difference"]))["class"]
+            which = f"most on {most}" if len(called) > 1 else most
+            parts.append(f"{verdict} on {len(called)} of {len(classes)} classes ({which})")
+    return f"on these prompts {' and '.join(parts)}" if parts else ""
 
 
 def word_verdict(rows: Sequence[Mapping[str, Any]], params: CompareParams) -> str:

@@ -102,6 +102,7 @@ Auto = Annotated[T | None, _read_word("auto")]
 Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
 SUBJECT_METHODS = ("textual_inversion", "dreambooth")
 """Those that learn a subject from a few pictures of it."""
+Protocol = Literal["broad", "paper"]
 ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
 
 
@@ -191,14 +192,17 @@ class MarketingPrompt(Section):
 
 
 class PromptsParams(Section):
-    """What is sampled."""
+    """What is sampled: the paper's prompts, and by the broad protocol what is added to them."""
 
+    protocol: Protocol
     class_templates: Templates
+    added_class_templates: Annotated[tuple[Template, ...], AfterValidator(_check_distinct)]
     marketing: Annotated[tuple[MarketingPrompt, ...], Field(min_length=1)]
+    added_marketing: tuple[MarketingPrompt, ...]
     subject_templates: Templates
     file: Text
 
-    @field_validator("marketing")
+    @field_validator("marketing", "added_marketing")
     @classmethod
     def _check_prompts(cls, marketing: tuple[MarketingPrompt, ...]) -> tuple[MarketingPrompt, ...]:
         _check_distinct([row.prompt for row in marketing])
@@ -302,8 +306,8 @@ class DenoiseParams(Section):
 class SampleParams(DenoiseParams):
     """Which pictures are sampled, for both variants alike."""
 
-    images_per_in_domain_prompt: Count
-    images_per_marketing_prompt: Count
+    images_per_in_domain_prompt: Auto[Count]
+    images_per_marketing_prompt: Auto[Count]
     images_per_subject_prompt: Count
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from stages.files.tables import Schema, read_csv, read_json
 
 TEXT = {
+    "given_prompts_verdict",
     *("set", "class", "prompt_id", "prompt", "file_name", "reason", "verdict"),
     *("metric", "metric_a", "metric_b", "direction", "experiment", "method"),
 }
@@ -39,15 +40,19 @@ _CHANGES = "change_out_of_domain change_ci_low change_ci_high"
 BY_SET_SCHEMA = _type_columns(
     f"set num_prompts num_images {_ESTIMATES} {_ACCURACIES} p_value smallest_p_value {_EFFECT}"
 )
+GIVEN = "given_prompts_"
+"""What columns begin with that say something of the very prompts that were sampled."""
 BY_CLASS_SCHEMA = _type_columns(
     f"class num_prompts num_images {_ESTIMATES} {_ACCURACIES} p_value smallest_p_value "
-    f"p_value_holm {_EFFECT}"
+    f"p_value_holm {_EFFECT} {GIVEN}ci_low {GIVEN}ci_high {GIVEN}p_value {GIVEN}p_value_holm "
+    f"{GIVEN}verdict"
 )
 BY_PROMPT_SCHEMA = _type_columns(
-    f"prompt_id set class prompt num_images {_ESTIMATES} {_ACCURACIES}"
+    f"prompt_id set class prompt num_images {_ESTIMATES} {_ACCURACIES} p_value p_value_holm verdict"
 )
 BY_METRIC_SCHEMA = _type_columns(
-    f"set metric direction num_prompts num_images {_ESTIMATES} p_value effect_size difference_sd"
+    f"set metric direction num_prompts num_images {_ESTIMATES} p_value p_value_holm effect_size "
+    "difference_sd"
 )
 METRIC_CORRELATIONS_SCHEMA = _type_columns("set metric_a metric_b spearman num_prompts")
 DISAGREEMENTS_SCHEMA = _type_columns(
@@ -77,6 +82,7 @@ class Results(NamedTuple):
     """
 
     by_set: pd.DataFrame
+    papers_prompts: pd.DataFrame
     by_class: pd.DataFrame
     by_prompt: pd.DataFrame
     by_metric: pd.DataFrame
@@ -89,6 +95,7 @@ class Results(NamedTuple):
 
 _SCHEMAS = {
     "by_set": BY_SET_SCHEMA,
+    "papers_prompts": BY_SET_SCHEMA,
     "by_class": BY_CLASS_SCHEMA,
     "by_prompt": BY_PROMPT_SCHEMA,
     "by_metric": BY_METRIC_SCHEMA,

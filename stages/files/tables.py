@@ -20,9 +20,10 @@ Schema = Mapping[str, str]
 
 PAIRS_SCHEMA: Schema = dict.fromkeys(("caption", "class", "split", "source_id"), "str")
 PROMPTS_SCHEMA: Schema = dict.fromkeys(
-    ("prompt_id", "set", "class", "prompt", "finetuned_prompt"), "str"
+    ("prompt_id", "set", "class", "prompt", "finetuned_prompt", "protocol"), "str"
 )
-"""The fine-tuned model is asked `finetuned_prompt`, which differs where it learned a new word."""
+"""The fine-tuned model is asked `finetuned_prompt`, which differs where it learned a new word.
+`protocol` is the narrowest that has the prompt."""
 SAMPLES_SCHEMA: Schema = {
     "file_name": "str",
     "prompt": "str",

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from stages.config.mistakes import UserError
-from stages.config.params import DenoiseParams
+from stages.config.params import DenoiseParams, Protocol, SampleParams
 from stages.files.images import encode_png
 from stages.files.pictures import IMAGE, read_parts, read_rows, write_pictures
 from stages.files.tables import SAMPLES_SCHEMA
@@ -24,6 +24,23 @@ from stages.sampling.noise import derive_seed
 from stages.sampling.sampler import Sampler, sample_pictures, use_workers
 
 logger = logging.getLogger(__name__)
+
+
+NUM_IMAGES: dict[Protocol, dict[str, int]] = {
+    "broad": {"in_domain": 2, "marketing": 6},
+    "paper": {"in_domain": 1, "marketing": 30},
+}
+"""Pictures of a prompt where params.yaml says `auto`."""
+
+
+def count_pictures(params: SampleParams, protocol: Protocol) -> dict[str, int]:
+    """How many pictures a prompt of each set gets."""
+    usual = NUM_IMAGES[protocol]
+    return {
+        "in_domain": params.images_per_in_domain_prompt or usual["in_domain"],
+        "marketing": params.images_per_marketing_prompt or usual["marketing"],
+        "subject": params.images_per_subject_prompt,
+    }
 
 
 def plan_pictures(

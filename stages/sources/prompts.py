@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from stages.config.mistakes import UserError, show
-from stages.config.params import UNFIT, PromptsParams
+from stages.config.params import UNFIT, PromptsParams, Protocol
 from stages.files.captions import fill_template
 from stages.files.taught import Taught
 from stages.sources.source import tidy_caption
@@ -22,12 +22,16 @@ COLUMNS = ["set", "class", "prompt"]
 
 
 class Row(NamedTuple):
-    """A prompt; `finetuned_prompt` where the fine-tuned model is asked for something else."""
+    """A prompt; `finetuned_prompt` where the fine-tuned model is asked for something else.
+
+    `protocol` is the narrowest that has it: the broad one has the paper's, too.
+    """
 
     set: str
     class_name: str
     prompt: str
     finetuned_prompt: str | None = None
+    protocol: Protocol = "broad"
 
 
 def build_prompts(
@@ -44,14 +48,24 @@ def build_prompts(
         UserError: There is no such file, a row of it is wrong, or two prompts come out the same
             or would share their files.
     """
+    lists: dict[Protocol, Any] = {"paper": (params.class_templates, params.marketing)}
+    if params.protocol == "broad":
+        lists["broad"] = (params.added_class_templates, params.added_marketing)
     rows = [
-        Row("in_domain", name, fill_template(template, name))
+        Row("in_domain", name, fill_template(template, name), protocol=protocol)
         for name in classes
-        for template in params.class_templates
+        for protocol, (templates, _) in lists.items()
+        for template in templates
     ]
-    rows += [Row("marketing", row.class_name, row.prompt) for row in params.marketing]
-    rows += read_rows(Path(params.file))
-    table = pd.DataFrame([*rows, *subject], columns=["set", "class", "prompt", "finetuned_prompt"])
+    rows += [
+        Row("marketing", row.class_name, row.prompt, protocol=protocol)
+        for protocol, (_, marketing) in lists.items()
+        for row in marketing
+    ]
+    more = read_rows(Path(params.file))
+    rows += more if params.protocol == "broad" else []
+    columns = ["set", "class", "prompt", "finetuned_prompt", "protocol"]
+    table = pd.DataFrame([*rows, *subject], columns=columns)
     table["finetuned_prompt"] = table["finetuned_prompt"].fillna(table["prompt"])
     # A subject's prompt may be a class prompt as well; its name says that it is another one.
     ids = [

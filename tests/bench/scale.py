@@ -62,6 +62,7 @@ def measure_scale(folder: Path, counts: tuple[int, ...] = (100, 1_000, 10_000)) 
     build_scorer(folder / "models/tiny-scorer")
     a_prompt = {"images_per_in_domain_prompt": 1, "images_per_marketing_prompt": 1}
     edit_params(folder, "sample", num_inference_steps=1, batch_size=50, **a_prompt)
+    edit_params(folder, "prompts", added_class_templates=[], added_marketing=[])
     costs = []
     for count in counts:
         edit_params(folder, "prepare", num_pairs=count - 10, num_validation_pairs=10)
@@ -96,6 +97,7 @@ def measure_processes(folder: Path) -> list[Round]:
         "class": "cat",
         "prompt": "a photo of a cat",
         "finetuned_prompt": "a photo of a cat",
+        "protocol": "paper",
     }
     write_table(pd.DataFrame(prompt), folder / paths.PROMPTS)
     rounds = []

@@ -96,7 +96,7 @@ def build_project(folder: Path) -> None:
     write_params(folder)
     for name in ("models/tiny", "models/tiny-scorer"):
         shutil.copytree(ROOT / name, folder / name)
-    edit_params(folder, "prompts", class_templates=["a photo of a {}", "a {}"])
+    edit_params(folder, "prompts", protocol="paper", class_templates=["a photo of a {}", "a {}"])
     edit_params(folder, "prepare", num_pairs=20, num_validation_pairs=10)
     edit_params(
         folder,

@@ -153,4 +153,4 @@ def build_prompts() -> pd.DataFrame:
             "class": ["cat", "dog", "coffee mug"],
             "prompt": ["a photo of a cat", "a photo of a dog", "a blue coffee mug"],
         }
-    ).assign(finetuned_prompt=lambda table: table["prompt"])
+    ).assign(finetuned_prompt=lambda table: table["prompt"], protocol="paper")

@@ -12,7 +12,7 @@ from stages.config.mistakes import UserError
 from stages.files.embeds import PairEmbeds, write_image_embeds, write_pair_embeds
 from stages.files.facts import write_facts
 from stages.files.results import Results, read_results
-from stages.files.tables import SCORES_SCHEMA, read_json, write_table
+from stages.files.tables import PROMPTS_SCHEMA, SCORES_SCHEMA, read_json, write_table
 from stages.scoring.metrics.metric import PIXELS
 from stages.scoring.metrics.registry import METRICS, describe_metrics
 from tests.unit.analysis.builders import make_scores
@@ -49,6 +49,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     is_black = [True] * 2 + [False] * 10
     write_scores("baseline", seed=1)
     write_scores("finetuned", seed=2, is_black=is_black)
+    prompts = make_scores(PROMPTS).drop_duplicates("prompt_id").assign(finetuned_prompt="")
+    prompts["protocol"] = ["paper", "broad"] * 3
+    write_table(prompts[list(PROMPTS_SCHEMA)], paths.PROMPTS)
     splits = ["train"] * 14 + ["subject"] * 3 + ["subject_held_out"] * 3
     rows = pd.DataFrame({"source_id": list("abcdefghijklmnopqrst"), "split": splits, "class": None})
     write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(rows, draw_embeds(20, 0)))
@@ -79,6 +82,14 @@ def test_metrics_are_ten_numbers_and_words_of_the_tables(results: Results) -> No
     for name in ("in_domain", "marketing"):
         found = [values[f"{name}_{key}"] for key in ("difference", "low", "high")]
         assert found == by_set.loc[name, ["difference", "ci_low", "ci_high"]].tolist()
+
+
+def test_the_papers_prompts_are_a_table_of_their_own(results: Results) -> None:
+    papers = results.papers_prompts.set_index("set")
+    assert papers["num_prompts"].to_dict() == {"in_domain": 2, "marketing": 1}
+    prompts = results.by_prompt.set_index("prompt_id")
+    expected = prompts.loc[["p0", "p2"], "difference"].mean()
+    assert papers.loc["in_domain", "difference"] == pytest.approx(expected)
 
 
 def test_every_metric_of_the_facts_is_compared(results: Results) -> None:

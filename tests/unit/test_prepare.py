@@ -65,7 +65,7 @@ def test_pairs_and_prompts_are_as_the_params_say(project):
         image = Image.open(io.BytesIO(data))
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 64))
     prompts = read_prompts(paths.PROMPTS)
-    assert prompts["set"].value_counts().to_dict() == {"in_domain": 15, "marketing": 6}
+    assert prompts["set"].value_counts().to_dict() == {"in_domain": 36, "marketing": 24}
     assert prompts["prompt_id"].is_unique
 
 
@@ -148,9 +148,9 @@ def test_the_fine_tuned_model_is_asked_for_what_it_learned(project, method):
     prepare.main()
     prompts = read_prompts(paths.PROMPTS)
     assert prompts["set"].value_counts().to_dict() == {
-        "in_domain": 15,
+        "in_domain": 36,
         "subject": 8,
-        "marketing": 6,
+        "marketing": 24,
     }
     is_subject = prompts["set"] == "subject"
     of_subject, others = prompts[is_subject], prompts[~is_subject]

@@ -15,3 +15,8 @@ def test_adjusted_p_values_end_at_one():
 
 def test_one_p_value_is_left_as_it_is():
     assert adjust_holm(np.array([0.02])) == pytest.approx([0.02])
+
+
+def test_what_has_no_p_value_is_no_test():
+    adjusted = adjust_holm(np.array([np.nan, 0.01, 0.03]))
+    assert adjusted == pytest.approx([np.nan, 0.02, 0.03], nan_ok=True)

@@ -56,7 +56,7 @@ def test_sets_are_judged_apart(pairs):
 
 
 def test_classes_are_those_of_the_class_prompts(pairs):
-    table = compare_classes(average_per_prompt(pairs), PARAMS)
+    table = compare_classes(pairs, average_per_prompt(pairs), PARAMS)
     assert table["class"].tolist() == ["cat", "dog"]
     assert list(table.columns) == list(BY_CLASS_SCHEMA)
     assert table["p_value"].tolist() == table["smallest_p_value"].tolist() == [2 / 2**5] * 2
@@ -105,15 +105,17 @@ def test_classes_are_judged_by_p_values_adjusted_for_all_of_them(pairs):
     """Ten prompts of one sign: p = 2 / 2^10, twice that for two classes."""
     doubled = pairs.assign(prompt_id=pairs["prompt_id"] + " again")
     params = PARAMS.model_copy(update={"num_resamples": 1024})
-    table = compare_classes(average_per_prompt(pd.concat([pairs, doubled])), params)
+    pairs = pd.concat([pairs, doubled])
+    table = compare_classes(pairs, average_per_prompt(pairs), params)
     assert table["p_value"].tolist() == pytest.approx([2 / 2**10] * 2)
     assert table["p_value_holm"].tolist() == pytest.approx([4 / 2**10] * 2)
     assert table["verdict"].tolist() == ["better"] * 2
 
 
-def test_five_prompts_a_class_are_too_little_data(pairs):
-    table = compare_classes(average_per_prompt(pairs), PARAMS)
+def test_five_prompts_a_class_say_nothing_of_others_but_are_judged_themselves(pairs):
+    table = compare_classes(pairs, average_per_prompt(pairs), PARAMS)
     assert table["verdict"].tolist() == ["too little data to say"] * 2
+    assert table["given_prompts_verdict"].tolist() == ["better"] * 2
     assert table["smallest_detectable_difference"].isna().all()
 
 
@@ -122,6 +124,22 @@ def test_metrics_are_compared_set_by_set(pairs):
     table = compare_metrics(prompts, PARAMS)
     assert list(table.columns) == list(BY_METRIC_SCHEMA)
     assert table["set"].tolist() == ["in_domain", "marketing"]
+    assert table["p_value_holm"].tolist() == table["p_value"].tolist()  # one metric a family
     by_set = compare_sets(average_per_prompt(pairs), PARAMS)
     shared = ["difference", "ci_low", "ci_high", "p_value", "effect_size"]
     pd.testing.assert_frame_equal(table[shared], by_set[shared])
+
+
+def test_the_metrics_of_a_set_are_adjusted_for_each_other(pairs):
+    prompts = average_per_prompt(pairs)
+    metrics = [prompts.assign(metric=name, direction="higher") for name in ("a", "b", "c")]
+    table = compare_metrics(pd.concat(metrics), PARAMS)
+    in_domain = table[table["set"] == "in_domain"]
+    assert in_domain["p_value_holm"].tolist() == pytest.approx((3 * in_domain["p_value"]).tolist())
+
+
+def test_single_prompts_are_a_family_within_their_set(pairs):
+    table = compare_prompts(pairs, average_per_prompt(pairs), PARAMS)
+    factors = table.assign(factor=table["p_value_holm"] / table["p_value"]).groupby("set")["factor"]
+    assert factors.max().to_dict() == pytest.approx({"in_domain": 10, "marketing": 2})
+    assert set(table["verdict"][table["set"] == "marketing"]) == {"worse"}

@@ -81,14 +81,16 @@ def test_a_difference_that_is_sure_but_smaller_than_what_matters_is_said_to_be()
     assert word_verdict([row], PARAMS).startswith(
         "On 50 in-domain prompts the fine-tuned model is better, by less than matters: than 0.01 (+"
     )
-    assert word_headline([row, ROW | {"set": "marketing"}], PARAMS) == (
+    assert word_headline([row, ROW | {"set": "marketing"}], [], PARAMS) == (
         "Better, by less than matters, on in-domain prompts, better on marketing prompts"
     )
 
 
 def test_headline_names_both_sets():
     rows = [ROW, ROW | {"set": "marketing", "verdict": "worse"}]
-    assert word_headline(rows, PARAMS) == "Better on in-domain prompts, worse on marketing prompts"
+    assert (
+        word_headline(rows, [], PARAMS) == "Better on in-domain prompts, worse on marketing prompts"
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,4 +103,17 @@ def test_headline_names_both_sets():
 )
 def test_headline_says_a_shared_verdict_once(verdict, expected):
     rows = [ROW | {"set": name, "verdict": verdict} for name in ("in_domain", "marketing")]
-    assert word_headline(rows, PARAMS) == expected
+    assert word_headline(rows, [], PARAMS) == expected
+
+
+def test_headline_says_which_classes_are_called_on_these_prompts():
+    differences = {"cat": 0.02, "dog": -0.01, "deer": -0.05, "frog": 0.3}
+    verdicts = {"cat": "better", "dog": "worse", "deer": "worse", "frog": "too little data to say"}
+    classes = [
+        {"class": name, "difference": differences[name], "given_prompts_verdict": verdict}
+        for name, verdict in verdicts.items()
+    ]
+    assert word_headline([ROW], classes, PARAMS) == (
+        "Better on in-domain prompts: on these prompts better on 1 of 4 classes (cat) and worse on "
+        "2 of 4 classes (most on deer)"
+    )

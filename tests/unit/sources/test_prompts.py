@@ -21,8 +21,15 @@ def file(tmp_path):
 
 def make_params(file, *marketing, templates=("a photo of a {}", "a {}")):
     rows = [{"class": "thing", "prompt": prompt} for prompt in marketing or ["a thing"]]
-    values = {"class_templates": templates, "marketing": rows, "subject_templates": ("a {}",)}
-    return PromptsParams(**values, file=str(file))
+    return PromptsParams(
+        protocol="broad",
+        class_templates=templates,
+        added_class_templates=(),
+        marketing=rows,
+        added_marketing=(),
+        subject_templates=("a {}",),
+        file=str(file),
+    )
 
 
 def test_prompt_ids_are_file_names_that_depend_on_the_prompt_alone(file):
@@ -119,3 +126,21 @@ def test_a_missing_file_is_named_with_its_key(tmp_path):
 
 def test_the_shipped_file_has_none():
     assert SHIPPED.read_text() == HEADER
+
+
+def test_the_papers_protocol_has_neither_added_prompts_nor_those_of_the_file(file):
+    file.write_text(HEADER + "in_domain,cat,a sitting cat\n")
+    added = {"added_class_templates": ("a drawing of a {}",)}
+    added["added_marketing"] = make_params(file, "another thing").marketing
+    broad = make_params(file).model_copy(update=added)
+    table = build_prompts(["cat"], broad)
+    assert dict(zip(table["prompt"], table["protocol"], strict=True)) == {
+        "a photo of a cat": "paper",
+        "a cat": "paper",
+        "a drawing of a cat": "broad",
+        "a thing": "paper",
+        "another thing": "broad",
+        "a sitting cat": "broad",
+    }
+    papers = build_prompts(["cat"], broad.model_copy(update={"protocol": "paper"}))
+    assert papers["prompt"].tolist() == ["a photo of a cat", "a cat", "a thing"]
