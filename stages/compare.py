@@ -47,7 +47,7 @@ def main() -> None:
     pairs = pair_scores(baseline, finetuned)
     prompts = average_per_prompt(pairs)
     judged = prompts[prompts["set"] != "subject"]
-    by_set = compare_sets(judged, params)
+    by_set = compare_sets(pairs, judged, params)
     by_class = compare_classes(pairs, prompts, params)
     by_prompt = compare_prompts(pairs, prompts, params)
     counts = {"baseline": count_collapse(baseline), "finetuned": count_collapse(finetuned)}
@@ -64,7 +64,7 @@ def main() -> None:
     write_json(verdict | found, paths.COMPARISON_TABLES / VERDICT)
     tables = {
         "by_set": by_set,
-        "papers_prompts": compare_sets(judged[judged["prompt_id"].isin(list_papers())], params),
+        "papers_prompts": compare_sets(*(keep_papers(table) for table in (pairs, judged)), params),
         "by_class": by_class,
         "by_prompt": by_prompt,
         "class_clip": stack_variants(by_class),
@@ -78,10 +78,11 @@ def main() -> None:
         logger.info("%s", line)
 
 
-def list_papers() -> set[str]:
-    """Ids of the prompts that are the paper's."""
+def keep_papers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table whose prompt is one of the paper's."""
     prompts = read_prompts(paths.PROMPTS)
-    return set(prompts["prompt_id"][prompts["protocol"] == "paper"])
+    papers = prompts["prompt_id"][prompts["protocol"] == "paper"]
+    return table[table["prompt_id"].isin(papers)]
 
 
 def tabulate_metrics(

@@ -16,7 +16,14 @@ from stages.files.facts import read_facts
 from stages.files.images import write_png
 from stages.files.pictures import NamedPictures, read_rows
 from stages.files.results import read_results
-from stages.files.tables import PAIRS_SCHEMA, read_csv, read_json, read_scores, write_json
+from stages.files.tables import (
+    PAIRS_SCHEMA,
+    SAMPLES_SCHEMA,
+    read_csv,
+    read_json,
+    read_scores,
+    write_json,
+)
 from stages.reporting.build import Inputs, build_page
 from stages.reporting.grids import Colours, draw_grid
 from stages.reporting.page import About, Page, render_page
@@ -47,11 +54,13 @@ def read_inputs() -> Inputs:
     """Everything that the page is made from."""
     scores = {name: read_scores(path) for name, path in paths.SCORES.items()}
     finetune = read_json(paths.TRAINING, "finetune")
+    samples = read_rows(paths.SAMPLES["baseline"], SAMPLES_SCHEMA, "sample")
     return Inputs(
         results=read_results(paths.COMPARISON_TABLES),
         scores=scores,
         facts=read_facts(paths.FACTS["finetuned"]),
         files={name: NamedPictures(path, "file_name") for name, path in paths.SAMPLES.items()},
+        seeds=samples.set_index("file_name")["seed"].to_dict(),
         pairs=read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare").set_index("source_id"),
         pair_images=NamedPictures(paths.PAIRS, "source_id"),
         finetune=finetune,

@@ -19,6 +19,7 @@ from stages.config.params import load_params
 from stages.files.facts import SETS
 from stages.files.images import encode_png
 from stages.files.pictures import write_pictures
+from stages.files.results import GIVEN
 from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA
 from stages.reporting.subject import METRIC as SUBJECT_SIMILARITY
 from stages.run.cost import Cost, write_cost
@@ -294,6 +295,7 @@ def write_comparison(
     prompt_columns = ["prompt_id", "set", "class", "prompt", "num_images"]
     by_prompt = pd.concat([means[prompt_columns], pd.DataFrame(clip)], axis=1)
     by_prompt = by_prompt.drop(columns=["num_prompts", "p_value"])
+    by_prompt = by_prompt.assign(p_value=0.04, p_value_holm=0.5, verdict="too little data to say")
     by_prompt["ci_low"], by_prompt["ci_high"] = (
         by_prompt["difference"] - 0.02,
         by_prompt["difference"] + 0.02,
@@ -309,9 +311,13 @@ def write_comparison(
     )
     by_class["p_value_holm"] = (by_class.get("p_value", 1) * len(by_class)).clip(upper=1)
     by_class["verdict"] = "too little data to say"
+    given = {"ci_low": -0.03, "ci_high": 0.03, "p_value": 0.4, "p_value_holm": 1.0}
+    given["verdict"] = ["worse", *["too little data to say"] * (len(by_class) - 1)]
+    by_class = by_class.assign(**{f"{GIVEN}{name}": value for name, value in given.items()})
     by_metric = pd.DataFrame(list_metrics(means))
     tables = {
         "by_set": by_set,
+        "papers_prompts": by_set.assign(num_prompts=2),
         "by_class": by_class,
         "by_prompt": by_prompt,
         "by_metric": by_metric,
@@ -346,6 +352,10 @@ def describe(means: pd.DataFrame, metric: str, rows: np.ndarray) -> dict[str, fl
         "effect_size": mean / spread if spread else np.nan,
         "difference_sd": spread,
         "smallest_detectable_difference": 2.8 * spread / np.sqrt(len(group)),
+        "p_value_holm": 0.5,
+        "sd_prompts": spread,
+        "sd_pictures": spread,
+        "more_prompts": 60,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.analysis.design import count_more_prompts, measure_spread
 from stages.analysis.effect import compute_effect_size, find_smallest_detectable_difference
 from stages.analysis.given_prompts import judge_given_prompts
 from stages.analysis.multiple import adjust_holm
@@ -31,11 +32,23 @@ _ACCURACY_NAMES = {
 }
 
 
-def compare_sets(prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
-    """A row a set of prompts, with its verdict; `prompts` as `average_per_prompt` gives them."""
+def compare_sets(pairs: pd.DataFrame, prompts: pd.DataFrame, params: CompareParams) -> pd.DataFrame:
+    """A row a set of prompts, with its verdict and what would settle it.
+
+    Args:
+        pairs: As `pair_scores` gives them.
+        prompts: As `average_per_prompt` gives them.
+        params: Level, number of resamples and what is relevant.
+    """
     groups = dict(list(prompts.groupby("set", sort=False)))
     rows = _compare_groups(groups, "set", params)
     rows["verdict"] = _judge_groups(rows, groups, rows["p_value"], params)
+    spreads = [measure_spread(pairs[pairs["set"] == name]) for name in groups]
+    rows["sd_prompts"], rows["sd_pictures"] = ([s[i] for s in spreads] for i in range(2))
+    rows["more_prompts"] = [
+        count_more_prompts(spread, row.num_prompts, row.num_images / row.num_prompts, params)
+        for spread, row in zip(spreads, rows.itertuples(), strict=True)
+    ]
     return rows[list(BY_SET_SCHEMA)]
 
 

@@ -38,8 +38,11 @@ _GAINS = "gain_in_domain gain_ci_low gain_ci_high"
 _CHANGES = "change_out_of_domain change_ci_low change_ci_high"
 
 BY_SET_SCHEMA = _type_columns(
-    f"set num_prompts num_images {_ESTIMATES} {_ACCURACIES} p_value smallest_p_value {_EFFECT}"
+    f"set num_prompts num_images {_ESTIMATES} {_ACCURACIES} p_value smallest_p_value {_EFFECT} "
+    "sd_prompts sd_pictures more_prompts"
 )
+"""`sd_prompts` and `sd_pictures` are of true differences of prompts and of the noise of a picture.
+`more_prompts`, of one picture each, would settle the question."""
 GIVEN = "given_prompts_"
 """What columns begin with that say something of the very prompts that were sampled."""
 BY_CLASS_SCHEMA = _type_columns(

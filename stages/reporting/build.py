@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from stages.config.params import ReportParams
 from stages.files.facts import Facts
-from stages.files.results import Results
+from stages.files.results import GIVEN, Results
 from stages.reporting import evidence, figures, tradeoffs
 from stages.reporting.blocks import build_blocks, choose_evenly, spread_evenly
 from stages.reporting.drilldown import (
@@ -30,7 +30,8 @@ MAX_MARKETING_PROMPTS = 100
 class Inputs(NamedTuple):
     """What the page is made from.
 
-    `scores` and `files` have an entry for each variant; `files` are the pictures by file name.
+    `scores` and `files` have an entry for each variant; `files` are the pictures by file name,
+    `seeds` their noise's.
     `pairs` and `pair_images` are by id. All pictures are still encoded, and read when asked for.
     """
 
@@ -38,6 +39,7 @@ class Inputs(NamedTuple):
     scores: Mapping[str, pd.DataFrame]
     facts: Mapping[str, Facts]
     files: Mapping[str, Mapping[str, bytes]]
+    seeds: Mapping[str, int]
     pairs: pd.DataFrame
     pair_images: Mapping[str, bytes]
     finetune: Mapping[str, Any]
@@ -79,27 +81,32 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
     }
     for name in training_ids:
         files[f"train/{name}"] = inputs.pair_images[name]
+    class_blocks = build_blocks(pictures[in_domain], "class", 1, inputs.files)
+    blocks = {block.label: number for number, block in enumerate(class_blocks)}
     return Page(
         about=about,
         sets=results.by_set.to_dict("records"),
-        classes=results.by_class.to_dict("records"),
+        papers_sets=results.papers_prompts.to_dict("records"),
+        classes=[
+            row | {"block": blocks.get(row["class"])} for row in results.by_class.to_dict("records")
+        ],
         prompts=prompts.to_dict("records"),
         marketing=marketing.to_dict("records"),
         forgetting=evidence.list_forgetting(results.forgetting),
-        metrics=evidence.list_metrics(results.by_metric),
+        metrics=evidence.list_metrics(results.by_metric, about.confidence_level),
         facts=inputs.facts,
         correlations=evidence.square_correlations(results.metric_correlations, results.by_metric),
         disagreements=evidence.group_disagreements(results.disagreements, inputs.facts),
         collapsed=collapsed,
         num_collapsed=len(results.collapsed),
         memorised=memorised,
-        class_blocks=build_blocks(pictures[in_domain], "class", 1, inputs.files),
+        class_blocks=class_blocks,
         marketing_blocks=build_blocks(
             pictures[is_marketing], "prompt", params.grid_images_per_prompt, inputs.files
         ),
         pictures_of=group_pictures(pictures),
         training_pairs=training_pairs,
-        details=describe_pictures(pictures, scored),
+        details=describe_pictures(pictures, scored, inputs.seeds),
         pictures=embed_pictures(files),
         charts=_draw_charts(
             inputs, results._replace(by_prompt=prompts), marketing, labels, about.confidence_level
@@ -121,8 +128,10 @@ def _draw_charts(
     """All charts by name; of `results` and `marketing` the prompts that the page lists."""
     label = "class" if marketing["class"].is_unique else "prompt"
     charts = {
-        "classes": figures.draw_change(results.by_class, "class", confidence_level),
-        "marketing": figures.draw_change(marketing, label, confidence_level),
+        "classes": figures.draw_change(
+            results.by_class, "class", results.by_class[f"{GIVEN}verdict"], confidence_level, GIVEN
+        ),
+        "marketing": figures.draw_change(marketing, label, marketing["verdict"], confidence_level),
         "effects": tradeoffs.draw_effects(results.by_metric, labels, confidence_level),
         "prompts": figures.draw_prompt_changes(results.by_prompt),
         "loss": figures.draw_loss(inputs.loss),

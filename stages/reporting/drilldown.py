@@ -58,12 +58,15 @@ def choose_shown(pictures: pd.DataFrame, max_pictures: int, named: Collection[st
     return pictures[is_shown]
 
 
-def describe_pictures(pictures: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
+def describe_pictures(
+    pictures: pd.DataFrame, labels: Mapping[str, str], seeds: Mapping[str, int]
+) -> dict[str, Any]:
     """What the page's script shows of a picture: for JSON, without numbers that JSON lacks.
 
     Args:
         pictures: From `list_pictures`.
         labels: Metric to what it is called, in the order of the scores.
+        seeds: File name to the seed of the noise, which JavaScript's numbers can't hold.
     """
     prompts = {prompt_id: number for number, prompt_id in enumerate(pictures["prompt_id"].unique())}
     return {
@@ -73,6 +76,7 @@ def describe_pictures(pictures: pd.DataFrame, labels: Mapping[str, str]) -> dict
             row["file_name"]: {
                 "prompt": prompts[row["prompt_id"]],
                 "index": row["index"],
+                "seed": str(seeds[row["file_name"]]),
                 "seen": [row["predicted_class"], row["predicted_class_finetuned"]],
                 "scores": [[_shorten(value) for value in pair] for pair in row["scores"]],
             }

@@ -28,14 +28,14 @@ class Disagreement(NamedTuple):
     pictures: Rows
 
 
-def list_metrics(by_metric: pd.DataFrame) -> dict[str, Rows]:
+def list_metrics(by_metric: pd.DataFrame, confidence_level: float) -> dict[str, Rows]:
     """Rows of by_metric.csv by set, with decimals to show and what the change reads as."""
     rows = by_metric.assign(
         digits=[
             choose_digits(row.baseline, row.finetuned, row.difference)
             for row in by_metric.itertuples()
         ],
-        reads_as=[_read_change(row) for row in by_metric.to_dict("records")],
+        reads_as=[_read_change(row, confidence_level) for row in by_metric.to_dict("records")],
     )
     return {str(name): group.to_dict("records") for name, group in rows.groupby("set", sort=False)}
 
@@ -114,10 +114,11 @@ def list_memorised(baseline: pd.DataFrame, finetuned: pd.DataFrame, captions: pd
     ).to_dict("records")
 
 
-def _read_change(row: Mapping[str, Any]) -> str:
+def _read_change(row: Mapping[str, Any], confidence_level: float) -> str:
     if not (row["ci_low"] > 0 or row["ci_high"] < 0):
         return ""
-    return _judge(row["difference"], row["direction"])
+    is_alone = row["p_value_holm"] >= 1 - confidence_level
+    return _judge(row["difference"], row["direction"]) + (", taken alone" if is_alone else "")
 
 
 def _judge(difference: float, direction: str) -> str:

@@ -12,19 +12,35 @@ ROW_PX, DENSE_ROW_PX = 34, 26
 SMOOTHING_STEPS = 25
 
 
-def draw_change(rows: pd.DataFrame, name: str, confidence_level: float) -> go.Figure:
+MARKS = {"better": "▲", "worse": "▼"}
+"""Before the label of what is called better or worse."""
+
+
+def draw_change(
+    rows: pd.DataFrame,
+    name: str,
+    verdicts: Sequence[str],
+    confidence_level: float,
+    interval_prefix: str = "",
+) -> go.Figure:
     """Baseline and fine-tuned CLIP cosine of each row, with the interval of the difference.
 
     The interval is drawn from the baseline's value on: where it covers the grey dot, there may
-    be no change.
+    be no change. What is called better or worse is marked.
 
     Args:
         rows: Columns `name` (the label), baseline, finetuned, difference, ci_low, ci_high.
         name: Which column holds the labels.
+        verdicts: Of each row.
         confidence_level: Of the intervals, in (0, 1).
+        interval_prefix: Of the columns ci_low and ci_high.
     """
+    limits = {f"{interval_prefix}{end}": end for end in ("ci_low", "ci_high")}
+    rows = rows.drop(columns=[*limits.values()], errors="ignore") if interval_prefix else rows
+    rows = rows.rename(columns=limits).assign(mark=[MARKS.get(v, "") for v in verdicts])
     rows = rows.iloc[::-1]  # plotly counts rows from below
-    labels = [wrap_label(label) for label in rows[name]]
+    marked = zip(rows["mark"], map(wrap_label, rows[name]), strict=True)
+    labels = [f"{mark} {label}".strip() for mark, label in marked]
     hover = _describe_changes(rows, confidence_level)
     common = {"y": labels, "mode": "markers", "customdata": hover}
     common |= {"hovertemplate": "<b>%{y}</b><br>%{customdata}<extra></extra>"}

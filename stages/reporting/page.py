@@ -48,6 +48,7 @@ class Page:
 
     about: About
     sets: Rows
+    papers_sets: Rows
     classes: Rows
     prompts: Rows
     marketing: Rows
@@ -124,6 +125,7 @@ def _build_environment() -> jinja2.Environment:
         "set": notation.word_set,
         "effect": words.word_effect_size,
         "sensitivity": words.word_sensitivity,
+        "remedy": words.word_remedy,
         "join_units": words.join_units,
         "value": format_value,
         "shorten": words.shorten,

@@ -54,6 +54,28 @@ def word_sensitivity(row: Mapping[str, Any]) -> str:
     )
 
 
+def word_remedy(row: Mapping[str, Any], seconds_per_picture: float) -> str:
+    """How many more prompts would settle the question, and how long they take on this machine.
+
+    Args:
+        row: One of `compare_sets`.
+        seconds_per_picture: To sample one of each variant.
+    """
+    if row["verdict"] != "too little data to say" or math.isnan(row["more_prompts"]):
+        return ""
+    count = int(row["more_prompts"])
+    duration = format_duration(count * seconds_per_picture)
+    return f"{count} more prompts of one picture, about {duration}, would most likely settle it."
+
+
+def format_duration(seconds: float) -> str:
+    """About so long, in the unit that people would say."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def choose_digits(*values: float) -> int:
     """Decimals for a row of numbers: three significant digits of the largest, and four below 1."""
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0)

@@ -49,7 +49,7 @@ def pairs() -> pd.DataFrame:
 
 
 def test_sets_are_judged_apart(pairs):
-    table = compare_sets(average_per_prompt(pairs), PARAMS)
+    table = compare_sets(pairs, average_per_prompt(pairs), PARAMS)
     assert table["verdict"].tolist() == ["better", "too little data to say"]  # p >= 0.5
     assert list(table.columns) == list(BY_SET_SCHEMA)
     assert table["num_images"].tolist() == [40, 12]
@@ -75,7 +75,7 @@ def test_interval_of_a_prompt_is_over_its_own_pictures(pairs):
 def test_null_experiment_gives_exact_zeros(pairs):
     same = pairs.assign(finetuned=pairs["baseline"], difference=0.0)
     same["is_correct_finetuned"] = same["is_correct_baseline"]
-    table = compare_sets(average_per_prompt(same), PARAMS)
+    table = compare_sets(same, average_per_prompt(same), PARAMS)
     assert table[["difference", "ci_low", "ci_high"]].to_numpy().tolist() == [[0.0] * 3] * 2
     assert table["verdict"].tolist() == ["no difference shown"] * 2
     assert table["p_value"].tolist() == [1.0, 1.0]
@@ -83,7 +83,7 @@ def test_null_experiment_gives_exact_zeros(pairs):
 
 def test_summary_is_flat_short_and_without_nan(pairs):
     lonely = pairs[(pairs["set"] == "in_domain") | (pairs["class"] == "mug")]
-    summary = summarise(compare_sets(average_per_prompt(lonely), PARAMS), 3)
+    summary = summarise(compare_sets(lonely, average_per_prompt(lonely), PARAMS), 3)
     assert len(summary) == 10
     assert summary["in_domain_difference"] == pytest.approx(0.1, abs=0.01)
     assert summary["in_domain_low"] < summary["in_domain_difference"] < summary["in_domain_high"]
@@ -96,7 +96,7 @@ def test_summary_is_flat_short_and_without_nan(pairs):
 
 def test_a_set_without_prompts_has_no_numbers_in_the_summary(pairs):
     in_domain = pairs[pairs["set"] == "in_domain"]
-    summary = summarise(compare_sets(average_per_prompt(in_domain), PARAMS), 0)
+    summary = summarise(compare_sets(in_domain, average_per_prompt(in_domain), PARAMS), 0)
     missing = {name for name, value in summary.items() if value is None}
     assert missing == {f"marketing_{name}" for name in ("difference", "low", "high", "verdict")}
 
@@ -125,7 +125,7 @@ def test_metrics_are_compared_set_by_set(pairs):
     assert list(table.columns) == list(BY_METRIC_SCHEMA)
     assert table["set"].tolist() == ["in_domain", "marketing"]
     assert table["p_value_holm"].tolist() == table["p_value"].tolist()  # one metric a family
-    by_set = compare_sets(average_per_prompt(pairs), PARAMS)
+    by_set = compare_sets(pairs, average_per_prompt(pairs), PARAMS)
     shared = ["difference", "ci_low", "ci_high", "p_value", "effect_size"]
     pd.testing.assert_frame_equal(table[shared], by_set[shared])
 
@@ -143,3 +143,11 @@ def test_single_prompts_are_a_family_within_their_set(pairs):
     factors = table.assign(factor=table["p_value_holm"] / table["p_value"]).groupby("set")["factor"]
     assert factors.max().to_dict() == pytest.approx({"in_domain": 10, "marketing": 2})
     assert set(table["verdict"][table["set"] == "marketing"]) == {"worse"}
+
+
+def test_a_set_says_how_its_prompts_and_pictures_vary_and_how_many_would_settle_it(pairs):
+    noisy = pairs.assign(difference=np.random.default_rng(1).normal(0, 0.05, len(pairs)))
+    table = compare_sets(noisy, average_per_prompt(noisy), PARAMS).set_index("set")
+    assert table.loc["in_domain", "sd_pictures"] == pytest.approx(0.05, rel=0.3)
+    assert table.loc["in_domain", "sd_prompts"] < 0.03
+    assert table.loc["in_domain", "more_prompts"] > 50

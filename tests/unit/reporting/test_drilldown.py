@@ -32,11 +32,13 @@ def test_variants_are_matched_by_file_and_not_by_place():
 
 def test_every_picture_is_described_with_both_scores_and_what_is_no_number_is_null():
     pictures = list_pictures(BASELINE, FINETUNED, ["clip_cosine", "musiq"])
-    described = describe_pictures(pictures, {"clip_cosine": "CLIP cosine", "musiq": "MUSIQ"})
+    labels = {"clip_cosine": "CLIP cosine", "musiq": "MUSIQ"}
+    described = describe_pictures(pictures, labels, {"a0": 1, "a1": 2**63 + 1, "b0": 3})
     assert json.loads(json.dumps(described, allow_nan=False)) == described
     assert described["metrics"] == ["CLIP cosine", "MUSIQ"]
     picture = described["pictures"]["a1"]
     assert picture["scores"] == [[0.2, 0.1], [None, None]]
+    assert picture["seed"] == "9223372036854775809"  # more than a JavaScript number can tell
     assert picture["seen"] == ["dog", "cat"]
     assert described["prompts"][described["pictures"]["b0"]["prompt"]] == "a dog"
 

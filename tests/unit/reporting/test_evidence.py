@@ -20,6 +20,7 @@ ROW = {
     "difference": -1.0,
     "ci_low": -2.0,
     "ci_high": -0.5,
+    "p_value_holm": 0.01,
 }
 
 
@@ -27,6 +28,8 @@ ROW = {
     ("changes", "expected"),
     [
         ({}, "better"),
+        ({"p_value_holm": 0.06}, "better, taken alone"),
+        ({"p_value_holm": np.nan}, "better"),
         ({"direction": "higher"}, "worse"),
         ({"direction": "neither"}, "lower"),
         ({"ci_high": 0.5}, ""),
@@ -35,7 +38,7 @@ ROW = {
     ],
 )
 def test_a_change_reads_as_better_only_in_its_direction_and_outside_its_interval(changes, expected):
-    (row,) = list_metrics(pd.DataFrame([ROW | changes]))["in_domain"]
+    (row,) = list_metrics(pd.DataFrame([ROW | changes]), 0.95)["in_domain"]
     assert row["reads_as"] == expected
 
 

@@ -23,15 +23,29 @@ ROWS = pd.DataFrame(
 )
 
 
+VERDICTS = ["too little data to say", "no difference shown"]
+
+
+def test_what_is_called_better_or_worse_is_marked():
+    named = draw_change(ROWS, "class", ["better", "worse"], 0.95).data[1]
+    assert list(named.y) == ["▼ dog", "▲ cat"]
+
+
+def test_another_interval_can_be_drawn():
+    rows = ROWS.assign(given_ci_low=0.0, given_ci_high=0.1)
+    finetuned = draw_change(rows, "class", VERDICTS, 0.95, "given_").data[2]
+    assert list(finetuned.error_x.array) == pytest.approx([0.1 + 0.02, 0.1 - 0.05])
+
+
 def test_variants_keep_their_colours_and_the_first_class_stands_on_top():
-    _, baseline, finetuned = draw_change(ROWS, "class", 0.95).data
+    _, baseline, finetuned = draw_change(ROWS, "class", VERDICTS, 0.95).data
     assert (baseline.marker.color, finetuned.marker.color) == (BASELINE, FINETUNED)
     assert list(baseline.y) == ["dog", "cat"]
     assert list(baseline.x) == [0.6, 0.5]
 
 
 def test_interval_of_the_change_is_drawn_from_the_baseline_on():
-    finetuned = draw_change(ROWS, "class", 0.95).data[2]
+    finetuned = draw_change(ROWS, "class", VERDICTS, 0.95).data[2]
     low = [x - down for x, down in zip(finetuned.x, finetuned.error_x.arrayminus, strict=True)]
     high = [x + up for x, up in zip(finetuned.x, finetuned.error_x.array, strict=True)]
     assert low == pytest.approx([0.6 - 0.04, 0.5 + 0.03])

@@ -10,6 +10,7 @@ from stages.reporting.words import (
     choose_digits,
     join_units,
     word_effect_size,
+    word_remedy,
     word_sensitivity,
 )
 
@@ -54,3 +55,14 @@ def test_numbers_stay_with_their_units():
 
 def test_each_method_has_words_for_what_it_trains():
     assert set(TRAINED) == set(get_args(Method))
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "expected"), [(60, 0.4, "24 s"), (600, 0.4, "4 min"), (60_000, 0.4, "7 h")]
+)
+def test_too_little_data_comes_with_what_would_settle_it_here(count, seconds, expected):
+    row = {"verdict": "too little data to say", "more_prompts": count}
+    assert word_remedy(row, seconds).startswith(f"{count} more prompts of one picture")
+    assert f"about {expected}, " in word_remedy(row, seconds)
+    assert word_remedy(row | {"verdict": "better"}, seconds) == ""
+    assert word_remedy(row | {"more_prompts": math.nan}, seconds) == ""
