@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
 
-.PHONY: repro test test-all setup lint experiments pool methods export bench torture tiny clean
+.PHONY: repro test test-all setup lint experiments duel pool plan export bench torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
@@ -46,8 +46,11 @@ experiments: setup  ## the table of all experiments of HEAD: what was changed, w
 pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 seed-1 seed-2"
 	python -m stages.commands.pool $(EXPERIMENTS)
 
-methods: setup  ## chart what training methods cost and gained; EXPERIMENTS="attn2 attn2_kv lora full"
-	python -m stages.commands.methods $(EXPERIMENTS)
+duel: setup  ## which of several is better, and at what cost; EXPERIMENTS="attn2 lora full"; PICK=1 to choose one
+	python -m stages.commands.duel $(if $(PICK),--pick) $(EXPERIMENTS)
+
+plan: setup  ## how many prompts, pictures and seeds would settle the question, and how long they would take
+	python -m stages.commands.plan
 
 export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model; for lora a kohya file, too
 	python -m stages.commands.export

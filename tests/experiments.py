@@ -12,7 +12,8 @@ def write_experiments(write: Mapping[str, Callable[[], None]]) -> None:
         write: Per experiment, what writes its files; before each they are as params.yaml is here.
     """
     text = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
-    _git("init", "-q")
+    if subprocess.run(["git", "rev-parse"], capture_output=True, check=False).returncode:
+        _git("init", "-q")
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("", encoding="utf-8")
     Path("params.yaml").write_text(text, encoding="utf-8")

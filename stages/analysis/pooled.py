@@ -1,7 +1,7 @@
 """Several training seeds pooled: seeds and prompts are both samples of what could have been."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,13 +86,26 @@ def find_half_width(differences: Floats, confidence_level: float) -> float:
 
 def find_p_value(differences: Floats) -> float:
     """The alpha at which the interval of differences, (S, P), just reaches zero."""
-    distance = abs(differences.mean())
-    if distance == 0:
+    return invert_interval(
+        float(differences.mean()), lambda level: find_half_width(differences, level)
+    )
+
+
+def invert_interval(mean: float, find_half_width: Callable[[float], float]) -> float:
+    """The alpha at which an interval about a mean just reaches zero; NaN where there is none.
+
+    Args:
+        mean: Its middle.
+        find_half_width: From the level of confidence.
+    """
+    if mean == 0:
         return 1.0
 
     def reach(alpha: float) -> float:
-        return find_half_width(differences, 1 - alpha) - distance
+        return find_half_width(1 - alpha) - abs(mean)
 
+    if math.isnan(reach(_TINY)):
+        return math.nan
     return float(optimize.brentq(reach, _TINY, 1.0)) if reach(_TINY) > 0 else _TINY
 
 

@@ -4,21 +4,18 @@
 that `dvc exp show` or git lists. What they hold is read from git; nothing is checked out or run.
 """
 
-import io
 import logging
 import sys
 from typing import Any
 
-import pandas as pd
-
 from stages.analysis.pooled import pool_seeds
-from stages.commands.experiments import check_distinct, read_text
+from stages.commands.experiments import check_distinct, read_params, read_table
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.notation import format_interval, format_p_value, format_signed, word_set
-from stages.config.params import PARAMS, load_params, parse_params
+from stages.config.params import load_params
 from stages.files.results import BY_PROMPT_SCHEMA
-from stages.files.tables import parse_csv, write_table
+from stages.files.tables import write_table
 from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
@@ -29,12 +26,11 @@ _HARMLESS = ("compare", "report")
 
 def main(*experiments: str) -> None:
     """Pool the experiments, by name."""
-    if not experiments:
-        raise UserError('name experiments, as in make pool EXPERIMENTS="seed-0 seed-1 seed-2"')
     params = load_params().compare
     check_distinct(experiments)
-    check_alike({name: read_params(name) for name in experiments})
-    tables = {name: read_prompts(name) for name in experiments}
+    check_alike({name: read_params(name).model_dump() for name in experiments})
+    path = paths.COMPARISON_TABLES / "by_prompt.csv"
+    tables = {name: read_table(name, path, BY_PROMPT_SCHEMA, "compare") for name in experiments}
     pooled = pool_seeds(tables, params)
 
     write_table(pooled, paths.POOLED)
@@ -45,18 +41,6 @@ def main(*experiments: str) -> None:
             )
     for row in pooled.to_dict("records"):
         logger.info("%s", word_row(row))
-
-
-def read_params(experiment: str) -> dict[str, Any]:
-    """All of an experiment's params."""
-    return parse_params(read_text(experiment, str(PARAMS))).model_dump()
-
-
-def read_prompts(experiment: str) -> pd.DataFrame:
-    """An experiment's by_prompt.csv."""
-    path = str(paths.COMPARISON_TABLES / "by_prompt.csv")
-    text = io.StringIO(read_text(experiment, path))
-    return parse_csv(text, BY_PROMPT_SCHEMA, f"{experiment}:{path}", "compare")
 
 
 def check_alike(params: dict[str, dict[str, Any]]) -> None:

@@ -29,8 +29,10 @@ SAMPLE_EMBEDS = {variant: Path(f"data/scores/{variant}.safetensors") for variant
 COMPARISON = Path("metrics/comparison.json")
 COMPARISON_TABLES = Path("plots/data/comparison")
 POOLED = Path("plots/pooled.csv")
-METHODS_TABLE = Path("plots/methods.csv")
-METHODS_CHART = Path("plots/methods.html")
+PLAN = Path("plots/plan.csv")
+DUELS = Path("plots/duel.csv")
+DUELS_BY_CLASS = Path("plots/duel_by_class.csv")
+DUEL_PAGE = Path("plots/duel.html")
 
 REPORT = Path("plots/report.html")
 GRIDS = Path("plots/grids")

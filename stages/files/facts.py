@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -53,8 +53,13 @@ def read_facts(path: Path) -> dict[str, Facts]:
     Raises:
         UserError: The file is missing, or an entry is wrong.
     """
+    return parse_facts(read_json(path, "score"), str(path))
+
+
+def parse_facts(values: Mapping[str, Any], path: str) -> dict[str, Facts]:
+    """Check facts from wherever they are, as `read_facts`; messages call them `path`."""
     facts = {}
-    for name, entry in read_json(path, "score").items():
+    for name, entry in values.items():
         try:
             facts[name] = Facts.model_validate(entry)
         except ValidationError as error:

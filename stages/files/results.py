@@ -13,6 +13,7 @@ from stages.files.tables import Schema, read_csv, read_json
 TEXT = {
     "given_prompts_verdict",
     *("set", "class", "prompt_id", "prompt", "file_name", "reason", "verdict"),
+    *("a", "b"),
     *("metric", "metric_a", "metric_b", "direction", "experiment", "method"),
 }
 
@@ -69,6 +70,14 @@ FORGETTING_SCHEMA = _type_columns(
 POOLED_SCHEMA = _type_columns(
     "set metric num_seeds num_prompts difference ci_low ci_high p_value sd_seeds sd_prompts "
     "sd_residual verdict"
+)
+_ARMS = "a b num_prompts num_images mean_a mean_b difference ci_low ci_high"
+DUELS_SCHEMA = _type_columns(f"set metric direction {_ARMS} p_value p_value_holm verdict")
+DUELS_BY_CLASS_SCHEMA = _type_columns(
+    "a b class difference ci_low ci_high p_value p_value_holm verdict"
+)
+PLAN_SCHEMA = _type_columns(
+    "set num_prompts num_pictures num_seeds num_images minutes detectable_difference"
 )
 METHODS_SCHEMA = _type_columns(
     "experiment method learning_rate num_trainable_parameters validation_loss_change "

@@ -73,9 +73,15 @@ def read_scores(path: Path) -> pd.DataFrame:
     """Read a variant's scores, a row a picture, those of `score.extra_metrics` included."""
     require_file(path, "score")
     with path.open(encoding="utf-8") as file:
-        columns = file.readline().strip().split(",")
+        return parse_scores(file, str(path))
+
+
+def parse_scores(file: TextIO, name: str) -> pd.DataFrame:
+    """Read scores from wherever they are, as `read_scores`; messages call it `name`."""
+    columns = file.readline().strip().split(",")
+    file.seek(0)
     extra = {name: "float64" for name in columns if name and name not in SCORES_SCHEMA}
-    return read_csv(path, {**SCORES_SCHEMA, **extra}, stage="score")
+    return parse_csv(file, {**SCORES_SCHEMA, **extra}, name, "score")
 
 
 def read_csv(path: Path, schema: Schema, stage: str) -> pd.DataFrame:
@@ -114,10 +120,15 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def read_json(path: Path, stage: str) -> dict:
     """Read metrics or other values that a stage wrote."""
     require_file(path, stage)
+    return parse_json(path.read_bytes(), str(path), stage)
+
+
+def parse_json(text: str | bytes, name: str, stage: str) -> dict:
+    """Read JSON from wherever it is, as `read_json`; messages call it `name`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); run `dvc repro {stage}`") from None
+        raise UserError(f"{name}: not JSON ({error}); run `dvc repro {stage}`") from None
 
 
 def write_json(values: Mapping, path: Path) -> None:

@@ -75,7 +75,7 @@ class Page:
 
 def render_page(page: Page) -> str:
     """The whole page as HTML, plotly inside."""
-    environment = _build_environment()
+    environment = build_environment()
     scripts = {
         "plotly": get_plotlyjs(),
         "script": environment.get_template("script.js.j2").render(),
@@ -110,7 +110,8 @@ def format_value(value: object) -> str:
     return str(value)
 
 
-def _build_environment() -> jinja2.Environment:
+def build_environment() -> jinja2.Environment:
+    """Templates beside this module, with what writes numbers; every text is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("stages.reporting", package_path=""),
         autoescape=True,

@@ -26,6 +26,9 @@ def make_prompts(shift: float) -> pd.DataFrame:
             "ci_high": difference,
             "zero_shot_accuracy_baseline": 0.5,
             "zero_shot_accuracy_finetuned": 0.5,
+            "p_value": 0.5,
+            "p_value_holm": 1.0,
+            "verdict": "",
         }
         for prompt_id, difference in rows
     )
