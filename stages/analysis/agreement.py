@@ -20,9 +20,7 @@ def correlate_metrics(prompts: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for name, group in prompts.groupby("set", sort=False):
-        wide = group.pivot_table(
-            index="prompt_id", columns="metric", values="difference", sort=False
-        )
+        wide = group.set_index(["prompt_id", "metric"])["difference"].unstack(sort=False)
         correlations = wide.corr("spearman").to_numpy()
         is_present = wide.notna().to_numpy().astype(int)
         counts = is_present.T @ is_present  # prompts that have both

@@ -53,7 +53,7 @@ def take_reference(training_embeds: Embeds) -> Embeds:
 
 def compute_distance(a: Embeds, b: Embeds, distance: Distance) -> float:
     """Squared discrepancy of two sets, (N, E) and (M, E); not below 0 but by chance."""
-    within = sum(_average_within(x, distance) for x in (a, b))
+    within = sum(average_within(x, distance) for x in (a, b))
     cross = average_to(a, b, distance.kernel).mean()
     return float(distance.scale * (within - 2 * cross))
 
@@ -83,7 +83,7 @@ DIVERSITIES = {"diversity": measure_diversity}
 """Of the pictures of a prompt, by the name of the metric."""
 
 
-def _average_within(embeds: Embeds, distance: Distance) -> float:
+def average_within(embeds: Embeds, distance: Distance) -> float:
     """Mean kernel of the pairs of N embeds, those of an embed with itself left out if unbiased."""
     total, itself, num_images = 0.0, 0.0, len(embeds)
     for rows, values in iterate_rows(embeds, embeds, distance.kernel):

@@ -63,9 +63,9 @@ def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> 
     sizes = groups["size"].agg(["min", "sum"])
     is_resampled = (sizes["min"] >= FEWEST_OF_A_PROMPT) & error.notna()
     is_resampled &= sizes["sum"].between(FEWEST_FOR_BOOTSTRAP, MANY)
-    differences = dict(list(pairs.groupby(by, sort=False)))
+    rows = pairs.groupby(by, sort=False).groups
     for name in is_resampled[is_resampled].index if len(mean) <= MANY else ():
-        values = np.concatenate(list(_resample_t_values(differences[name], params)))
+        values = np.concatenate(list(_resample_t_values(pairs.loc[rows[name]], params)))
         quantile = np.quantile(values, params.confidence_level, method="higher")
         if np.isfinite(quantile):
             critical[name] = quantile
@@ -82,14 +82,10 @@ def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> 
             "p_value_holm": adjust_holm(p_value.to_numpy()),
         }
     )
+    judged = zip(is_zero, table["ci_low"], table["ci_high"], table["p_value_holm"], strict=True)
     table["verdict"] = [
-        judge(
-            differences[name]["difference"].to_numpy(),
-            Interval(row["ci_low"], row["ci_high"]),
-            row["p_value_holm"],
-            params,
-        )
-        for name, row in table.iterrows()
+        judge(np.array([not is_none]), Interval(low, high), p_value, params)
+        for is_none, low, high, p_value in judged
     ]
     return table
 

@@ -12,7 +12,7 @@ from stages.analysis.distances import (
     Distance,
     Embeds,
     average_to,
-    compute_distance,
+    average_within,
     iterate_rows,
     take_reference,
 )
@@ -89,8 +89,10 @@ def compare_distances(
     named = [name for name, entry in facts.items() if entry.unit == "set"]
     for metric in named if len(prompts) > 1 else ():
         distance = DISTANCES[metric]
-        before, after = (compute_distance(embeds, reference, distance) for embeds in variants)
-        values = take_pseudo_values(prompts, variants, reference, distance)
+        own = average_within(reference, distance)
+        measured = [leave_out(prompts, embeds, reference, distance) for embeds in variants]
+        before, after = (distance.scale * (own + whole) for whole, _ in measured)
+        values = take_pseudo_values(*(without for _, without in measured)) * distance.scale
         interval = bootstrap_interval(values + (after - before), params)
         row = {
             "set": "in_domain",
@@ -108,9 +110,7 @@ def compare_distances(
     return pd.DataFrame(rows, columns=list(BY_METRIC_SCHEMA))
 
 
-def take_pseudo_values(
-    prompts: np.ndarray, variants: tuple[Embeds, Embeds], reference: Embeds, distance: Distance
-) -> Floats:
+def take_pseudo_values(before: Floats, after: Floats) -> Floats:
     """What each of P prompts adds to the difference of two distances: (P,), with mean 0.
 
     Jackknife pseudo-values, less their mean (Tukey 1958; for such statistics Arvesen 1969): a
@@ -118,20 +118,26 @@ def take_pseudo_values(
     So prompts are resampled with all of their pictures, without meeting the same picture twice.
 
     Args:
-        prompts: (N,) numbers of prompts, from 0 to P - 1.
-        variants: Embeds (N, E) of baseline and finetuned.
-        reference: Embeds (M, E).
-        distance: What is measured.
+        before: The baseline's distances without each prompt, (P,).
+        after: Those of the fine-tuned pictures.
     """
-    before, after = (_leave_out(prompts, embeds, reference, distance) for embeds in variants)
     without = after - before
     return (len(without) - 1) * (without.mean() - without)
 
 
-def _leave_out(
+def leave_out(
     prompts: np.ndarray, embeds: Embeds, reference: Embeds, distance: Distance
-) -> Floats:
-    """Distance to the reference without each prompt, (P,), but for the reference's own part."""
+) -> tuple[float, Floats]:
+    """Distance to the reference, whole and without each prompt, (P,), unscaled.
+
+    The reference's own part, the same in all of them, is not in it.
+
+    Args:
+        prompts: (N,) numbers of prompts, from 0 to P - 1.
+        embeds: (N, E).
+        reference: Embeds (M, E).
+        distance: What is measured.
+    """
     num_images = len(prompts)
     sums, own = np.zeros(num_images), np.zeros(num_images)
     for rows, kernel in iterate_rows(embeds, embeds, distance.kernel):
@@ -140,9 +146,13 @@ def _leave_out(
         sums[rows] = kernel.sum(axis=1)
         own[rows] = (kernel * (prompts[rows, None] == prompts)).sum(axis=1)
     nearness = average_to(embeds, reference, distance.kernel)
-    left = num_images - np.bincount(prompts)
-    num_pairs = left * (left - 1 if distance.is_unbiased else left)
-    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where too few pictures are left
-        within = sums.sum() - 2 * np.bincount(prompts, sums) + np.bincount(prompts, own)
-        cross = nearness.sum() - np.bincount(prompts, nearness)
-        return distance.scale * (within / num_pairs - 2 * cross / left)
+
+    def combine(within: Floats, cross: Floats, left: Floats) -> Floats:
+        num_pairs = left * (left - 1 if distance.is_unbiased else left)
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN where too few are left
+            return within / num_pairs - 2 * cross / left
+
+    whole = combine(sums.sum(), nearness.sum(), np.float64(num_images))
+    within = sums.sum() - 2 * np.bincount(prompts, sums) + np.bincount(prompts, own)
+    cross = nearness.sum() - np.bincount(prompts, nearness)
+    return float(whole), combine(within, cross, num_images - np.bincount(prompts))

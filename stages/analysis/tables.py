@@ -41,6 +41,8 @@ def compare_sets(pairs: pd.DataFrame, prompts: pd.DataFrame, params: ComparePara
         params: Level, number of resamples and what is relevant.
     """
     groups = dict(list(prompts.groupby("set", sort=False)))
+    if not groups:
+        return pd.DataFrame(columns=list(BY_SET_SCHEMA))
     rows = _compare_groups(groups, "set", params)
     rows["verdict"] = _judge_groups(rows, groups, rows["p_value"], params)
     spreads = [measure_spread(pairs[pairs["set"] == name]) for name in groups]

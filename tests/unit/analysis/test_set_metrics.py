@@ -6,6 +6,7 @@ from stages.analysis.distances import DISTANCES, compute_distance, measure_diver
 from stages.analysis.set_metrics import (
     compare_distances,
     compare_diversity,
+    leave_out,
     pair_embeds,
     take_pseudo_values,
 )
@@ -28,7 +29,8 @@ REFERENCE, BASELINE, FINETUNED = draw_embeds(40, 0), draw_embeds(18, 1), draw_em
 @pytest.mark.parametrize("distance", list(DISTANCES.values()))
 def test_pseudo_values_are_those_of_leaving_each_prompt_out(distance, rows_at_once, monkeypatch):
     monkeypatch.setattr(distances, "ROWS_AT_ONCE", rows_at_once)
-    values = take_pseudo_values(PROMPTS, (BASELINE, FINETUNED), REFERENCE, distance)
+    left_out = (leave_out(PROMPTS, e, REFERENCE, distance)[1] for e in (BASELINE, FINETUNED))
+    values = take_pseudo_values(*left_out) * distance.scale
     without = np.array(
         [
             compute_distance(FINETUNED[p != PROMPTS], REFERENCE, distance)
