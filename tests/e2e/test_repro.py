@@ -38,6 +38,9 @@ def test_null_control_gives_equal_pictures_and_differences_of_zero(project):
     assert differing == {}, "of each picture: how many values differ, and the most, of 255"
     by_prompt = pd.read_csv(project.folder / "plots/data/comparison/by_prompt.csv")
     assert (by_prompt["difference"] == 0).all()
+    by_class = pd.read_csv(project.folder / "plots/data/comparison/by_class.csv")
+    verdicts = by_class[["verdict", "given_prompts_verdict"]]
+    assert verdicts.eq("no difference shown").all(axis=None)
     assert "no difference" in (project.folder / "plots/report.html").read_text()
 
 
