@@ -70,6 +70,7 @@ def test_what_is_promised_four_times_in_five_is_found_in_75_to_85_percent(
     assert 0.75 <= verdicts.count("better") / NUM_DRAWS <= 0.85
 
 
+@pytest.mark.thorough
 def test_as_many_prompts_as_are_asked_for_settle_it_four_times_in_five():
     rng = np.random.default_rng(3)
     more = int(count_more_prompts(SPREAD, 20, 2, PARAMS))

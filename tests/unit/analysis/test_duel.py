@@ -70,6 +70,7 @@ def test_the_better_of_two_is_found_and_alone_unbeaten():
     assert by_class[by_class["a"] == "good"]["verdict"].tolist() == ["better", "better"]
 
 
+@pytest.mark.thorough
 def test_five_equal_experiments_raise_a_false_alarm_in_under_5_percent():
     rng, num_draws, num_false = np.random.default_rng(2), 100, 0
     for _ in range(num_draws):

@@ -7,7 +7,7 @@ import pytest
 from stages.analysis.given_prompts import judge_given_prompts
 from tests.unit.analysis.builders import PARAMS
 
-NUM_DRAWS = 1000
+NUM_DRAWS = 2000
 SAMPLING_ERROR = 2 * (0.05 * 0.95 / NUM_DRAWS) ** 0.5
 QUICK = PARAMS.model_copy(update={"num_resamples": 400})
 NUM_FAMILIES = 200
@@ -50,6 +50,7 @@ def make_pairs(differences: np.ndarray) -> pd.DataFrame:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize(
     "draw", [draw_normal, draw_skewed, draw_heavy_tailed, draw_zero_or_one, draw_unequal]
@@ -68,6 +69,7 @@ def test_95_percent_intervals_cover_the_prompts_own_mean_in_93_to_97_percent(dra
     assert 0.93 - SAMPLING_ERROR <= coverage <= 0.97 + SAMPLING_ERROR
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("design", ["5 x 4", "12 x 2"])
 def test_ten_classes_without_a_difference_raise_a_false_alarm_in_under_5_percent(design):
     """Each prompt has a difference of its own; those of a class add up to none."""
