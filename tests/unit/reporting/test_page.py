@@ -142,7 +142,7 @@ def test_the_papers_figures_stand_beside_those_of_its_base_alone(html, tmp_path)
     page = write_report(tmp_path)
     row = page[page.index("the paper, Table 1") :].partition("</tr>")[0]
     cells = re.findall(r"<td>([^<]+)</td>", row)
-    assert cells == ["0.2452", "0.2443", f"{MINUS}0.0009"]
+    assert cells == ["0.2452 → 0.2443", f"{MINUS}0.0009"]
     assert "far inside the noise" in page
     assert "Table 1" not in html
 
