@@ -87,3 +87,4 @@ LAION_AESTHETIC = Pretrained(
     needs=_need("900 MB"),
     load=partial(load, "laion_aes"),
 )
+METRICS = (LAION_AESTHETIC, MUSIQ)

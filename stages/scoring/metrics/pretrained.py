@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from PIL import Image
@@ -74,7 +75,21 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
             f"{_word_weights(metric)}; run once with a network, or take {metric.name} off the "
             f"list ({reason})"
         ) from error
-    return _bind(metric, score)
+
+    def compute(batch: Batch, _: Context) -> list[float]:
+        with torch.inference_mode():
+            return score(batch.images, batch.samples["prompt"].tolist())
+
+    known = {field.name: getattr(metric, field.name) for field in fields(Description)}
+    return Metric(**known, compute=compute)
+
+
+def load_weights(repository: str, file: str) -> Any:
+    """Read a checkpoint of the hub that is not safetensors: tensors only, no code."""
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 (only these metrics need it)
+
+    path = hf_hub_download(repository, file)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_file(repository: str, file: str) -> None:
@@ -91,15 +106,6 @@ def _check_file(repository: str, file: str) -> None:
             get_hf_file_metadata(hf_hub_url(repository, file))
         except httpx.HTTPError as error:
             raise OSError(f"{repository}/{file}: {error}") from error
-
-
-def _bind(metric: Pretrained, score: Score) -> Metric:
-    def compute(batch: Batch, _: Context) -> list[float]:
-        with torch.inference_mode():
-            return score(batch.images, batch.samples["prompt"].tolist())
-
-    known = {field.name: getattr(metric, field.name) for field in fields(Description)}
-    return Metric(**known, compute=compute)
 
 
 def _word_weights(metric: Pretrained) -> str:
