@@ -1,4 +1,4 @@
-"""All that is measured: `METRICS` of each module. What is named here is known everywhere by that."""
+"""All that is measured: `METRICS` of each module. What is named here is known everywhere."""
 
 from collections.abc import Mapping, Sequence
 
