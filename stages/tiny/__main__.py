@@ -19,7 +19,7 @@ from stages.run.entry import run_stage
 from stages.tiny import recipe
 from stages.tiny.denoiser import save_generator, train_denoiser
 from stages.tiny.drawings import Mixture, load_drawings, load_photographs, mix
-from stages.tiny.measure import measure_quality, write_card, write_results
+from stages.tiny.measure import measure_quality, write_results
 from stages.tiny.scorer import save_scorer, train_scorer
 from stages.tiny.tokenizer import build_tokenizer
 from stages.tiny.vae import encode_all, train_vae
@@ -71,7 +71,6 @@ def build_scorer(photographs: Path | None) -> None:
 def measure(_photographs: Path | None) -> None:
     """Measure what was built and put the results into the model card."""
     write_results(measure_quality(load_params(), CONTACT_SHEET))
-    write_card()
 
 
 BUILDERS = {

@@ -202,12 +202,8 @@ def draw_contact_sheet(pipeline: StableDiffusionPipeline, path: Path, columns: i
 
 
 def write_results(results: dict[str, float]) -> None:
-    """Write what was measured beside the weights."""
+    """Write what was measured beside the weights, and into the card's table."""
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-
-
-def write_card() -> None:
-    """Put the results beside the weights into the card's table."""
     text = CARD.read_text(encoding="utf-8")
     CARD.write_text(TABLE.sub(lambda m: m[1] + render_table() + m[2], text), encoding="utf-8")
 
