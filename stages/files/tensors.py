@@ -169,10 +169,8 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
 
 def read_checkpoint(path: Path) -> dict[str, Tensor] | None:
     """The tensors of unfinished work; None, with a warning if it is damaged, to start anew."""
-    if not path.exists():
-        return None
     try:
-        return load_file(path)
+        return load_file(path) if path.exists() else None
     except SafetensorError as error:
         logger.warning("%s is damaged (%s); starting anew", path, error)
         return None
@@ -193,12 +191,8 @@ def _read_named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; run `dvc repro -f encode`")
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not _is_finite(tensor):
+        # Looked at in parts: the file is mapped and may not fit in memory.
+        parts = tensor.split(ROWS_AT_ONCE) if tensor.ndim else [tensor]
+        if not all(part.isfinite().all() for part in parts):
             raise UserError(f"{path}: {name} holds values that are not finite")
     return {name: tensors[name] for name in names}
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all values are, looked at in parts: the file is mapped and may not fit in memory."""
-    parts = tensor.split(ROWS_AT_ONCE) if tensor.ndim else [tensor]
-    return all(bool(torch.isfinite(part).all()) for part in parts)

@@ -125,7 +125,7 @@ def cast_unet(
 ) -> UNet2DConditionModel:
     """The U-Net in the precision to sample in, on the device, ready to be called many times."""
     # The base class's `to`: diffusers' own warns of modules to keep in float32, and names none.
-    # Channels last: faster convolutions.
-    nn.Module.to(unet, device, DTYPES[precision], memory_format=torch.channels_last)
+    nn.Module.to(unet, device=device, dtype=DTYPES[precision])
+    nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     project_context_once(unet)
     return unet

@@ -33,7 +33,14 @@ LATENTS = recipe.SCRATCH / "latents.safetensors"
 
 def main() -> None:
     """Build the parts that are asked for, in order."""
-    arguments = _parse_arguments()
+    parser = argparse.ArgumentParser(prog="python -m stages.tiny", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*BUILDERS, "all"], default="all")
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        help="CIFAR-10 as parquet (columns img, label): the VAE and the scorer learn from it too",
+    )
+    arguments = parser.parse_args()
     for part in BUILDERS if "all" in arguments.parts else arguments.parts:
         BUILDERS[part](arguments.photographs)
 
@@ -79,17 +86,6 @@ BUILDERS = {
     "scorer": build_scorer,
     "measure": measure,
 }
-
-
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m stages.tiny", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*BUILDERS, "all"], default="all")
-    parser.add_argument(
-        "--photographs",
-        type=Path,
-        help="CIFAR-10 as parquet (columns img, label): the VAE and the scorer learn from it too",
-    )
-    return parser.parse_args()
 
 
 def _load_sets(photographs: Path | None, illustration: float = 0.8, photo: float = 0.1) -> Mixture:

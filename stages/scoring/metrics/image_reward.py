@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from open_clip import image_transform
 from PIL import Image
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ class RewardModel(nn.Module):
         sizes = pairwise((text.hidden_size, 1024, 128, 64, 16, 1))
         places = ("0", "2", "4", "6", "7")  # dropout stands between them in training
         layers = [nn.Linear(*size) for size in sizes]
-        self.head = nn.ModuleDict(zip(places, layers, strict=True))
+        self.head = nn.ModuleDict(dict(zip(places, layers, strict=True)))
 
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Rewards (B,) of pictures (B, 3, H, W) and prompts (B, L), mean 0 and deviation 1."""
@@ -106,8 +107,10 @@ def score_pairs(
     prompts: Sequence[str],
 ) -> list[float]:
     """The reward of each of B pictures and its own prompt."""
+    # Shortest side to S, bicubic, middle square, CLIP's mean and deviation.
     side_px = model.vision.config.image_size
-    pixel_values = torch.stack([preprocess(image, side_px) for image in images])
+    preprocess = image_transform(side_px, is_train=False, interpolation="bicubic")
+    pixel_values = torch.stack([preprocess(image) for image in images])
     tokens = tokenizer(
         list(prompts),
         padding="max_length",
@@ -118,13 +121,6 @@ def score_pairs(
     return model(
         pixel_values.to(device), tokens.input_ids.to(device), tokens.attention_mask.to(device)
     ).tolist()
-
-
-def preprocess(image: Image.Image, side_px: int) -> Tensor:
-    """(3, S, S): shortest side to S, bicubic, middle square, CLIP's mean and deviation."""
-    from open_clip import image_transform  # noqa: PLC0415
-
-    return image_transform(side_px, is_train=False, interpolation="bicubic")(image)
 
 
 IMAGE_REWARD = Pretrained(

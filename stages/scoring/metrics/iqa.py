@@ -52,15 +52,12 @@ def refuse_pickled_code() -> Iterator[None]:
             os.environ[WEIGHTS_ONLY] = before
 
 
-def _need(size: str) -> Needs:
-    return Needs(
-        size=size,
-        packages=("pyiqa",),
-        install="pip install -r requirements-metrics.txt",
-        restriction="pyiqa is PolyForm-Noncommercial 1.0.0: no commercial use",
-    )
-
-
+PYIQA = partial(
+    Needs,
+    packages=("pyiqa",),
+    install="pip install -r requirements-metrics.txt",
+    restriction="pyiqa is PolyForm-Noncommercial 1.0.0: no commercial use",
+)
 MUSIQ = Pretrained(
     name="musiq",
     label="MUSIQ",
@@ -70,7 +67,7 @@ MUSIQ = Pretrained(
     origin=Origin(
         "MUSIQ (pyiqa)", "pyiqa's musiq, KonIQ-10k", "pyiqa: the picture, and it at 384 and 224 px"
     ),
-    needs=_need("110 MB"),
+    needs=PYIQA(size="110 MB"),
     load=partial(load, "musiq"),
 )
 LAION_AESTHETIC = Pretrained(
@@ -84,7 +81,7 @@ LAION_AESTHETIC = Pretrained(
         "OpenAI's ViT-L/14, sac+logos+ava1-l14-linearMSE",
         "pyiqa: shortest side to 224 px, bicubic, antialiased, middle square",
     ),
-    needs=_need("900 MB"),
+    needs=PYIQA(size="900 MB"),
     load=partial(load, "laion_aes"),
 )
 METRICS = (LAION_AESTHETIC, MUSIQ)
