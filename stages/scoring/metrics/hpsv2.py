@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score, load_weights
+from stages.scoring.metrics.pretrained import Pretrained, Score, load_weights
 
 MODEL = "ViT-H-14"
 REPOSITORY, FILE = "xswu/HPSv2", "HPS_v2.1_compressed.pt"
@@ -74,6 +74,7 @@ HPSV2 = Pretrained(
         f"{REPOSITORY}/{FILE}",
         "longest side to 224 px, bicubic, antialiased; prompt cut at 77 tokens",
     ),
-    needs=Needs(size="2 GB", files=((REPOSITORY, FILE),)),
+    size="2 GB",
+    files=((REPOSITORY, FILE),),
     load=load,
 )

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score, load_weights
+from stages.scoring.metrics.pretrained import Pretrained, Score, load_weights
 
 REPOSITORY, FILE = "THUDM/ImageReward", "ImageReward.pt"
 TOKENIZER = "bert-base-uncased"
@@ -134,6 +134,7 @@ IMAGE_REWARD = Pretrained(
         f"{REPOSITORY}/{FILE}",
         "shortest side to 224 px, bicubic, middle square; prompt cut at 35 tokens",
     ),
-    needs=Needs(size="1.8 GB", files=((REPOSITORY, FILE), (TOKENIZER, "tokenizer_config.json"))),
+    size="1.8 GB",
+    files=((REPOSITORY, FILE), (TOKENIZER, "tokenizer_config.json")),
     load=load,
 )

@@ -28,9 +28,10 @@ Score = Callable[[Sequence[Image.Image], Sequence[str]], list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What has to be there."""
+class Pretrained(Description):
+    """A metric with a model of its own, and what has to be there for it."""
 
+    load: Callable[[torch.device], Score]
     size: str
     """Of the weights, about: "3.9 GB"."""
     files: tuple[tuple[str, str], ...] = ()
@@ -43,29 +44,21 @@ class Needs:
     """What the licence of package or weights does not allow, if anything."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pretrained(Description):
-    """A metric with a model of its own."""
-
-    needs: Needs
-    load: Callable[[torch.device], Score]
-
-
 def load_metric(metric: Pretrained, device: torch.device) -> Metric:
     """Load a metric's model; it stays in memory as long as the metric.
 
     Raises:
         UserError: One line: the metric, what is missing, its size, its licence, what to do.
     """
-    missing = [package for package in metric.needs.packages if find_spec(package) is None]
+    missing = [package for package in metric.packages if find_spec(package) is None]
     if missing:
         raise UserError(
             f"score.extra_metrics: {metric.name} needs the package {', '.join(missing)}; run "
-            f"`{metric.needs.install}`, which then downloads {_word_weights(metric)}"
+            f"`{metric.install}`, which then downloads {_word_weights(metric)}"
         )
     logger.info("loading %s", metric.name)
     try:
-        for repository, file in metric.needs.files:
+        for repository, file in metric.files:
             _check_file(repository, file)
         score = metric.load(device)
     except PROBLEMS as error:
@@ -110,5 +103,5 @@ def _check_file(repository: str, file: str) -> None:
 
 def _word_weights(metric: Pretrained) -> str:
     assert metric.origin is not None, f"{metric.name} has no origin"
-    words = f"{metric.origin.weights} (about {metric.needs.size})"
-    return f"{words}; licence: {metric.needs.restriction}" if metric.needs.restriction else words
+    words = f"{metric.origin.weights} (about {metric.size})"
+    return f"{words}; licence: {metric.restriction}" if metric.restriction else words
