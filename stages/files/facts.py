@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages.config.mistakes import UserError
 from stages.files.tables import read_json, write_json
@@ -42,9 +42,12 @@ class Facts(BaseModel):
     preprocessing: str
 
 
+_FACTS = TypeAdapter(dict[str, Facts])
+
+
 def write_facts(facts: Mapping[str, Facts], path: Path) -> None:
     """Write the facts of all metrics, by name."""
-    write_json({name: entry.model_dump() for name, entry in facts.items()}, path)
+    write_json(_FACTS.dump_python(dict(facts)), path)
 
 
 def read_facts(path: Path) -> dict[str, Facts]:
@@ -53,14 +56,11 @@ def read_facts(path: Path) -> dict[str, Facts]:
     Raises:
         UserError: The file is missing, or an entry is wrong.
     """
-    facts = {}
-    for name, entry in read_json(path, "score").items():
-        try:
-            facts[name] = Facts.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, (name, *first["loc"])))
-            raise UserError(
-                f"{path}: {where}: found {first['input']!r}; {first['msg']}; run `dvc repro score`"
-            ) from None
-    return facts
+    try:
+        return _FACTS.validate_python(read_json(path, "score"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: {where}: found {first['input']!r}; {first['msg']}; run `dvc repro score`"
+        ) from None
