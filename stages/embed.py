@@ -8,7 +8,6 @@ import logging
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from stages.config import paths
 from stages.config.params import load_params
@@ -18,7 +17,7 @@ from stages.files.pictures import IMAGE, read_parts
 from stages.files.tables import PAIRS_SCHEMA
 from stages.run.entry import run_stage
 from stages.scoring.embed import embed_images
-from stages.scoring.scorer import Scorer, load_scorer
+from stages.scoring.scorer import load_scorer
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +32,13 @@ def main() -> None:
     for pairs in read_parts(paths.PAIRS, PAIRS_SCHEMA, "prepare", BATCH_SIZE):
         wanted = pairs[pairs["split"] != "validation"]
         if len(wanted):
-            parts.append(embed_pictures(scorer, wanted))
+            sources = zip(wanted[IMAGE], wanted["source_id"], strict=True)
+            images = [decode_image(data, f"{paths.PAIRS}, {name}") for data, name in sources]
+            parts.append(embed_images(scorer, images).numpy())
             rows.append(wanted[["source_id", "split", "class"]])
     table = pd.concat(rows, ignore_index=True)
     write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(table, np.concatenate(parts)))
     logger.info("embed: %s", table["split"].value_counts().to_dict())
-
-
-def embed_pictures(scorer: Scorer, pairs: pd.DataFrame) -> NDArray[np.float32]:
-    """Unit-norm embeds (B, E) of the pictures of B pairs."""
-    images = [
-        decode_image(data, f"{paths.PAIRS}, {source_id}")
-        for data, source_id in zip(pairs[IMAGE], pairs["source_id"], strict=True)
-    ]
-    return embed_images(scorer, images).numpy()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from stages.files.tensors import (
     build_latents,
     build_prompt_embeds,
     map_tensor,
-    write_latents,
-    write_prompt_embeds,
+    write_tensors,
 )
 from stages.run.entry import run_stage
 from stages.run.scratch import use_folder
@@ -44,12 +43,10 @@ def main() -> None:
     tokenizer, text_encoder = load_text_encoder(base, choose_device())
     with use_folder("encode") as folder:
         distinct, embeds = encode_distinct(tokenizer, text_encoder, pairs["caption"], folder)
-        index = {caption: row for row, caption in enumerate(distinct)}
-        write_prompt_embeds(
-            paths.PROMPT_EMBEDS, build_prompt_embeds(embeds, pairs["caption"].map(index).tolist())
-        )
+        index = pd.Index(distinct).get_indexer(pairs["caption"])
+        write_tensors(paths.PROMPT_EMBEDS, build_prompt_embeds(embeds, index)._asdict())
         latents = encode_images(base, pairs["split"].tolist(), folder)
-        write_latents(paths.LATENTS, latents)
+        write_tensors(paths.LATENTS, latents._asdict())
 
 
 def encode_images(base: BaseParams, splits: list[str], folder: Path) -> Latents:

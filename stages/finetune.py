@@ -7,10 +7,10 @@ and cost_finetune.json. Checkpoints wait in scratch/, so that a run that was kil
 same bytes.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from diffusers import UNet2DConditionModel
 
@@ -124,15 +124,11 @@ def read_encoded_pairs() -> dict[str, EncodedPairs]:
             f"{paths.LATENTS} has {len(latents.mean)} pairs, {paths.PROMPT_EMBEDS} "
             f"{len(embeds.caption_index)}; run `dvc repro -f encode`"
         )
-    factor = latents.scaling_factor.item()
-    pairs = EncodedPairs(latents.mean, latents.std, factor, *embeds)
+    pairs = EncodedPairs(latents.mean, latents.std, latents.scaling_factor.item(), *embeds)
     # `prepare` keeps the splits together, so each is a part of the mapped file.
-    counts = latents.split.bincount(minlength=len(SPLITS)).tolist()
-    ends = np.cumsum(counts).tolist()
-    return {
-        name: pairs.select(slice(end - count, end))
-        for name, count, end in zip(SPLITS, counts, ends, strict=True)
-    }
+    ends = latents.split.bincount(minlength=len(SPLITS)).cumsum(0).tolist()
+    parts = itertools.starmap(slice, itertools.pairwise([0, *ends]))
+    return {name: pairs.select(part) for name, part in zip(SPLITS, parts, strict=True)}
 
 
 def locate_scratch(params: Params, identity: dict[str, Any]) -> Path:

@@ -38,7 +38,7 @@ from stages.scoring.metrics.registry import (
     describe_metrics,
     load_extra_metrics,
 )
-from stages.scoring.metrics.subject import SUBJECT_SIMILARITY
+from stages.scoring.metrics.training import SUBJECT_SIMILARITY
 from stages.scoring.scorer import Scorer, describe_preprocessing, load_scorer
 
 logger = logging.getLogger(__name__)

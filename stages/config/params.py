@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
-    field_validator,
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -73,12 +72,64 @@ def _read_word(word: str) -> BeforeValidator:
     return BeforeValidator(lambda value: None if value == word else value)
 
 
-def _check_source_root(root: str | None, source: str | None) -> str | None:
+def _check_root(root: str | None, info: ValidationInfo) -> str | None:
+    source = info.data.get("source")
     if source == "drawn" and root is not None:
         raise ValueError("should be none: source drawn reads no files")
     if source not in (None, "drawn") and root is None:
         raise ValueError(f"should be a path: source {source} reads files")
     return root
+
+
+def _check_column(column: str | None, info: ValidationInfo) -> str | None:
+    source = info.data.get("source")
+    if source not in (None, "parquet") and column is not None:
+        raise ValueError(f"should be left out: source {source} has no columns")
+    if source == "parquet" and column is None:
+        if info.field_name == "image_column":
+            raise ValueError("should name the column of encoded pictures: source is parquet")
+        if info.field_name == "caption_column" and info.data.get("label_column") is None:
+            raise ValueError("should name a column, as label_column is left out too")
+    return column
+
+
+def _check_prompts(marketing: tuple["MarketingPrompt", ...]) -> tuple["MarketingPrompt", ...]:
+    _check_distinct([row.prompt for row in marketing])
+    return marketing
+
+
+def _check_warmup(steps: int, info: ValidationInfo) -> int:
+    limit = info.data.get("max_train_steps", steps)
+    if steps > limit:
+        raise ValueError(f"should be at most max_train_steps, {limit}")
+    return steps
+
+
+def _check_machines(num_machines: int, info: ValidationInfo) -> int:
+    num_processes = info.data.get("num_processes", num_machines)
+    if num_processes % num_machines:
+        raise ValueError(f"should divide num_processes, {num_processes}")
+    return num_machines
+
+
+def _check_config_file(config_file: str | None, info: ValidationInfo) -> str | None:
+    if config_file is not None and info.data.get("num_processes") == 1:
+        raise ValueError("should be none: one process is not launched")
+    return config_file
+
+
+def _check_parts(launch: "LaunchParams", info: ValidationInfo) -> "LaunchParams":
+    finetune = info.data.get("finetune")
+    if finetune is not None and (size := finetune.train_batch_size) % launch.num_processes:
+        raise ValueError(f"num_processes should divide finetune.train_batch_size, {size}")
+    return launch
+
+
+def _check_base(base: str, info: ValidationInfo) -> str:
+    bases = info.data.get("bases", {base: None})
+    if base not in bases:
+        raise ValueError(f"should be a key of bases: {enumerate_keys(bases)}{suggest(base, bases)}")
+    return base
 
 
 Int = Annotated[int, BeforeValidator(_refuse_bool)]
@@ -98,6 +149,8 @@ Maybe = Annotated[T | None, _read_word("none")]
 """A value, or None for the word none."""
 Auto = Annotated[T | None, _read_word("auto")]
 """A value, or None for the word auto."""
+Root = Annotated[Maybe[Text], AfterValidator(_check_root)]
+Column = Annotated[Text | None, Field(validate_default=True), AfterValidator(_check_column)]
 
 Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
 SUBJECT_METHODS = ("textual_inversion", "dreambooth")
@@ -112,14 +165,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Column = Annotated[Text | None, Field(validate_default=True)]
-
-
 class DataParams(Section):
     """Where the pictures come from."""
 
     source: Literal["drawn", "cifar10", "parquet", "imagefolder"]
-    root: Maybe[Text]
+    root: Root
     image_column: Column = None
     label_column: Column = None
     caption_column: Column = None
@@ -129,24 +179,6 @@ class DataParams(Section):
         """The root of a source that reads files."""
         assert self.root is not None, f"source {self.source} has no root"
         return Path(self.root)
-
-    @field_validator("root")
-    @classmethod
-    def _check_root(cls, root: str | None, info: ValidationInfo) -> str | None:
-        return _check_source_root(root, info.data.get("source"))
-
-    @field_validator("image_column", "label_column", "caption_column")
-    @classmethod
-    def _check_column(cls, column: str | None, info: ValidationInfo) -> str | None:
-        source = info.data.get("source")
-        if source not in (None, "parquet") and column is not None:
-            raise ValueError(f"should be left out: source {source} has no columns")
-        if source == "parquet" and column is None:
-            if info.field_name == "image_column":
-                raise ValueError("should name the column of encoded pictures: source is parquet")
-            if info.field_name == "caption_column" and info.data.get("label_column") is None:
-                raise ValueError("should name a column, as label_column is left out too")
-        return column
 
 
 class LearningRates(Section):
@@ -191,29 +223,26 @@ class MarketingPrompt(Section):
     prompt: Phrase
 
 
+MarketingPrompts = Annotated[tuple[MarketingPrompt, ...], AfterValidator(_check_prompts)]
+
+
 class PromptsParams(Section):
     """What is sampled: the paper's prompts, and by the broad protocol what is added to them."""
 
     protocol: Protocol
     class_templates: Templates
     added_class_templates: Annotated[tuple[Template, ...], AfterValidator(_check_distinct)]
-    marketing: Annotated[tuple[MarketingPrompt, ...], Field(min_length=1)]
-    added_marketing: tuple[MarketingPrompt, ...]
+    marketing: Annotated[MarketingPrompts, Field(min_length=1)]
+    added_marketing: MarketingPrompts
     subject_templates: Templates
     file: Text
-
-    @field_validator("marketing", "added_marketing")
-    @classmethod
-    def _check_prompts(cls, marketing: tuple[MarketingPrompt, ...]) -> tuple[MarketingPrompt, ...]:
-        _check_distinct([row.prompt for row in marketing])
-        return marketing
 
 
 class SubjectParams(Section):
     """What textual_inversion and dreambooth learn from a few pictures."""
 
     source: Literal["drawn", "imagefolder"]
-    root: Maybe[Text]
+    root: Root
     num_pictures: Annotated[Count, Field(le=100)]
     num_held_out_pictures: Annotated[Count, Field(le=100)]
     seed: Seed
@@ -222,11 +251,6 @@ class SubjectParams(Section):
     initializer: Word
     identifier: Word
     caption_templates: Templates
-
-    @field_validator("root")
-    @classmethod
-    def _check_root(cls, root: str | None, info: ValidationInfo) -> str | None:
-        return _check_source_root(root, info.data.get("source"))
 
 
 class LoraParams(Section):
@@ -261,7 +285,7 @@ class FinetuneParams(Section):
     dreambooth: DreamboothParams
     lr_scheduler: Literal["cosine", "linear", "constant"]
     max_train_steps: Annotated[Int, Field(ge=0)]
-    lr_warmup_steps: Annotated[Int, Field(ge=0)]
+    lr_warmup_steps: Annotated[Int, Field(ge=0), AfterValidator(_check_warmup)]
     train_batch_size: Count
     gradient_accumulation_steps: Count
     gradient_checkpointing: bool
@@ -278,14 +302,6 @@ class FinetuneParams(Section):
     validation_steps: Count
     checkpoint_steps: Count
     seed: Seed
-
-    @field_validator("lr_warmup_steps")
-    @classmethod
-    def _check_warmup(cls, steps: int, info: ValidationInfo) -> int:
-        limit = info.data.get("max_train_steps", steps)
-        if steps > limit:
-            raise ValueError(f"should be at most max_train_steps, {limit}")
-        return steps
 
     @property
     def learns_subject(self) -> bool:
@@ -341,35 +357,20 @@ class LaunchParams(Section):
     """In how many processes stages run: no hyperparameter, the results are the same."""
 
     num_processes: Count
-    num_machines: Count
-    config_file: Maybe[Text]
+    num_machines: Annotated[Count, AfterValidator(_check_machines)]
+    config_file: Annotated[Maybe[Text], AfterValidator(_check_config_file)]
 
     @property
     def is_alone(self) -> bool:
         """Whether a stage is one process, for which nothing has to be launched."""
         return self.num_processes == 1
 
-    @field_validator("num_machines")
-    @classmethod
-    def _check_machines(cls, num_machines: int, info: ValidationInfo) -> int:
-        num_processes = info.data.get("num_processes", num_machines)
-        if num_processes % num_machines:
-            raise ValueError(f"should divide num_processes, {num_processes}")
-        return num_machines
-
-    @field_validator("config_file")
-    @classmethod
-    def _check_config(cls, config_file: str | None, info: ValidationInfo) -> str | None:
-        if config_file is not None and info.data.get("num_processes") == 1:
-            raise ValueError("should be none: one process is not launched")
-        return config_file
-
 
 class Params(Section):
     """All of params.yaml."""
 
     bases: dict[str, BaseParams]
-    base: str
+    base: Annotated[str, AfterValidator(_check_base)]
     prepare: PrepareParams
     prompts: PromptsParams
     subject: SubjectParams
@@ -378,25 +379,7 @@ class Params(Section):
     score: ScoreParams
     compare: CompareParams
     report: ReportParams
-    launch: LaunchParams
-
-    @field_validator("launch")
-    @classmethod
-    def _check_parts(cls, launch: LaunchParams, info: ValidationInfo) -> LaunchParams:
-        finetune = info.data.get("finetune")
-        if finetune is not None and (size := finetune.train_batch_size) % launch.num_processes:
-            raise ValueError(f"num_processes should divide finetune.train_batch_size, {size}")
-        return launch
-
-    @field_validator("base")
-    @classmethod
-    def _check_base(cls, base: str, info: ValidationInfo) -> str:
-        bases = info.data.get("bases", {base: None})
-        if base not in bases:
-            raise ValueError(
-                f"should be a key of bases: {enumerate_keys(bases)}{suggest(base, bases)}"
-            )
-        return base
+    launch: Annotated[LaunchParams, AfterValidator(_check_parts)]
 
     @property
     def chosen(self) -> BaseParams:

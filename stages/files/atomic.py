@@ -17,7 +17,9 @@ def replace_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _flush(partial)
+        with partial.open("rb") as file:
+            # The disk has to hold the bytes before the name: a power cut must not leave it empty.
+            os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         if error.errno is None:
@@ -26,9 +28,3 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold the bytes before the name: a power cut must not leave an empty file."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

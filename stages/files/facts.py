@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages.config.mistakes import UserError
 from stages.files.tables import read_json, write_json
@@ -42,9 +42,12 @@ class Facts(BaseModel):
     preprocessing: str
 
 
+_FACTS = TypeAdapter(dict[str, Facts])
+
+
 def write_facts(facts: Mapping[str, Facts], path: Path) -> None:
     """Write the facts of all metrics, by name."""
-    write_json({name: entry.model_dump() for name, entry in facts.items()}, path)
+    write_json(_FACTS.dump_python(dict(facts)), path)
 
 
 def read_facts(path: Path) -> dict[str, Facts]:
@@ -56,16 +59,13 @@ def read_facts(path: Path) -> dict[str, Facts]:
     return parse_facts(read_json(path, "score"), str(path))
 
 
-def parse_facts(values: Mapping[str, Any], path: str) -> dict[str, Facts]:
-    """Check facts from wherever they are, as `read_facts`; messages call them `path`."""
-    facts = {}
-    for name, entry in values.items():
-        try:
-            facts[name] = Facts.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, (name, *first["loc"])))
-            raise UserError(
-                f"{path}: {where}: found {first['input']!r}; {first['msg']}; run `dvc repro score`"
-            ) from None
-    return facts
+def parse_facts(values: Mapping[str, Any], name: str) -> dict[str, Facts]:
+    """Check facts from wherever they are, as `read_facts`; messages call them `name`."""
+    try:
+        return _FACTS.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{name}: {where}: found {first['input']!r}; {first['msg']}; run `dvc repro score`"
+        ) from None

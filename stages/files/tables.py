@@ -25,11 +25,7 @@ PROMPTS_SCHEMA: Schema = dict.fromkeys(
 """The fine-tuned model is asked `finetuned_prompt`, which differs where it learned a new word.
 `protocol` is the narrowest that has the prompt."""
 SAMPLES_SCHEMA: Schema = {
-    "file_name": "str",
-    "prompt": "str",
-    "prompt_id": "str",
-    "set": "str",
-    "class": "str",
+    **dict.fromkeys(("file_name", "prompt", "prompt_id", "set", "class"), "str"),
     "index": "int64",
     "seed": "uint64",
     "steps": "int64",
@@ -39,10 +35,7 @@ SAMPLES_SCHEMA: Schema = {
     "is_finite": "bool",
 }
 SCORES_SCHEMA: Schema = {
-    "file_name": "str",
-    "prompt_id": "str",
-    "set": "str",
-    "class": "str",
+    **dict.fromkeys(("file_name", "prompt_id", "set", "class"), "str"),
     "index": "int64",
     "prompt": "str",
     "clip_cosine": "float64",
@@ -56,10 +49,7 @@ SCORES_SCHEMA: Schema = {
     "nearest_training_id": "str",
     "sharpness": "float64",
     "colourfulness": "float64",
-    "is_black": "bool",
-    "is_flat": "bool",
-    "is_finite": "bool",
-    "is_duplicate": "bool",
+    **dict.fromkeys(("is_black", "is_flat", "is_finite", "is_duplicate"), "bool"),
 }
 """After these comes a float64 column for each of `score.extra_metrics`."""
 

@@ -23,8 +23,11 @@ from stages.files.tables import read_json, write_json
 logger = logging.getLogger(__name__)
 
 UNET_NAME = "unet.safetensors"
-LORA_NAME = "pytorch_lora_weights.safetensors"  # which `pipe.load_lora_weights(folder)` looks for
-WORD_NAME = "learned_embeds.safetensors"  # which `pipe.load_textual_inversion(folder)` looks for
+WEIGHTS_NAMES = {
+    "lora": "pytorch_lora_weights.safetensors",  # `pipe.load_lora_weights(folder)` looks for it
+    "textual_inversion": "learned_embeds.safetensors",  # and `pipe.load_textual_inversion(folder)`
+}
+"""Of the methods that don't train weights of the U-Net."""
 CONFIG_NAME = "config.json"
 SPLITS = ("train", "validation", "subject", "subject_held_out")
 """Of the pairs: of the domain, and of the subject that some methods teach."""
@@ -85,11 +88,6 @@ def map_tensor(path: Path, shape: Sequence[int]) -> Tensor:
     return torch.from_file(str(path), shared=True, size=num_values).view(*shape)
 
 
-def write_latents(path: Path, latents: Latents) -> None:
-    """Write the latents of all pairs."""
-    write_tensors(path, latents._asdict())
-
-
 def read_latents(path: Path) -> Latents:
     """Read the latents of all pairs.
 
@@ -102,11 +100,6 @@ def read_latents(path: Path) -> Latents:
     if latents.std.shape != latents.mean.shape or latents.split.shape != (count,):
         raise UserError(f"{path}: its tensors are of different lengths; run `dvc repro encode`")
     return latents
-
-
-def write_prompt_embeds(path: Path, embeds: PromptEmbeds) -> None:
-    """Write the embeddings of all captions."""
-    write_tensors(path, embeds._asdict())
 
 
 def read_prompt_embeds(path: Path) -> PromptEmbeds:
@@ -129,7 +122,7 @@ def write_finetuned(
     metadata: dict[str, str] | None = None,
 ) -> None:
     """Write trained weights and what they are to a folder; LoRA's file has metadata."""
-    write_tensors(folder / _name_weights(config), weights, metadata)
+    write_tensors(folder / WEIGHTS_NAMES.get(config["method"], UNET_NAME), weights, metadata)
     write_json(config, folder / CONFIG_NAME)
 
 
@@ -142,7 +135,7 @@ def read_finetuned(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = folder / CONFIG_NAME
     config = read_json(path, "finetune")
-    return read_tensors(folder / _name_weights(config), "finetune"), config
+    return read_tensors(folder / WEIGHTS_NAMES.get(config["method"], UNET_NAME), "finetune"), config
 
 
 def write_tensors(
@@ -176,10 +169,8 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
 
 def read_checkpoint(path: Path) -> dict[str, Tensor] | None:
     """The tensors of unfinished work; None, with a warning if it is damaged, to start anew."""
-    if not path.exists():
-        return None
     try:
-        return load_file(path)
+        return load_file(path) if path.exists() else None
     except SafetensorError as error:
         logger.warning("%s is damaged (%s); starting anew", path, error)
         return None
@@ -194,23 +185,14 @@ def hash_inputs(values: Mapping[str, Any], *files: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _name_weights(config: Mapping[str, Any]) -> str:
-    names = {"lora": LORA_NAME, "textual_inversion": WORD_NAME}
-    return names.get(config["method"], UNET_NAME)
-
-
 def _read_named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     tensors = read_tensors(path, "encode")
     missing = sorted(set(names) - set(tensors))
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; run `dvc repro -f encode`")
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not _is_finite(tensor):
+        # Looked at in parts: the file is mapped and may not fit in memory.
+        parts = tensor.split(ROWS_AT_ONCE) if tensor.ndim else [tensor]
+        if not all(part.isfinite().all() for part in parts):
             raise UserError(f"{path}: {name} holds values that are not finite")
     return {name: tensors[name] for name in names}
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all values are, looked at in parts: the file is mapped and may not fit in memory."""
-    parts = tensor.split(ROWS_AT_ONCE) if tensor.ndim else [tensor]
-    return all(bool(torch.isfinite(part).all()) for part in parts)

@@ -73,15 +73,10 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
             logger.error("%s", " ".join([f"{name}: interrupted", *map(str, interrupt.args)]))
         sys.exit(INTERRUPTED)
     logger.info("%s: %.1f s", name, time.perf_counter() - start)
-    if _is_program() and not is_launched():
+    spec = sys.modules["__main__"].__spec__  # of the stage, unless a test calls this
+    if spec is not None and spec.name.startswith("stages.") and not is_launched():
         sys.stdout.flush()
         os._exit(0)  # all is written: to take apart what was imported would take another second
-
-
-def _is_program() -> bool:
-    """Whether this process is the stage's own, rather than a test's."""
-    spec = sys.modules["__main__"].__spec__
-    return spec is not None and spec.name.startswith("stages.")
 
 
 def _run(main: Callable[..., None], *args: str) -> None:

@@ -149,20 +149,12 @@ def _sample_missing(
     """Sample the batches, by their first rows, whose files are not whole."""
     waiting = [first for first, file in files.items() if is_main_process() and not is_whole(file)]
     size = sampler.params.batch_size
-    num_waiting = sum(len(rows.iloc[first : first + size]) for first in waiting)
-    if is_main_process() and num_waiting < len(rows):
-        logger.info("sample: goes on after %d pictures", len(rows) - num_waiting)
-    with (
-        tqdm(
-            total=len(rows),
-            initial=len(rows) - num_waiting,
-            desc="sample",
-            unit="picture",
-            disable=not is_main_process(),
-        ) as bar,
-        use_workers(sampler) as workers,
-        defer_interrupt() as is_interrupted,
-    ):
+    num_done = len(rows) - sum(len(rows.iloc[first : first + size]) for first in waiting)
+    if is_main_process() and num_done:
+        logger.info("sample: goes on after %d pictures", num_done)
+    is_silent = not is_main_process()
+    bar = tqdm(total=len(rows), initial=num_done, desc="sample", unit="picture", disable=is_silent)
+    with bar, use_workers(sampler) as workers, defer_interrupt() as is_interrupted:
 
         def sample(first: int) -> int:
             return _sample_batch(sampler, rows.iloc[first : first + size], files[first])

@@ -103,13 +103,12 @@ def describe_preprocessing(scorer: Scorer) -> str:
 
 def _check_activation(name: str, pretrained: str | None) -> None:
     # open_clip >= 2.29 only warns here, and the cosines are wrong.
-    if pretrained == "openai" and open_clip.get_model_config(name) is not None:
-        config = open_clip.get_model_config(name)
-        if not config.get("quick_gelu", False):
-            raise UserError(
-                f"scorer {name} with weights openai: they were trained with QuickGELU; "
-                f"use {name}-quickgelu in params.yaml"
-            )
+    config = open_clip.get_model_config(name) if pretrained == "openai" else None
+    if config is not None and not config.get("quick_gelu", False):
+        raise UserError(
+            f"scorer {name} with weights openai: they were trained with QuickGELU; "
+            f"use {name}-quickgelu in params.yaml"
+        )
 
 
 def _check_folder(folder: Path) -> None:

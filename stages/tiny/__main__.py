@@ -19,7 +19,7 @@ from stages.run.entry import run_stage
 from stages.tiny import recipe
 from stages.tiny.denoiser import save_generator, train_denoiser
 from stages.tiny.drawings import Mixture, load_drawings, load_photographs, mix
-from stages.tiny.measure import measure_quality, write_card, write_results
+from stages.tiny.measure import measure_quality, write_results
 from stages.tiny.scorer import save_scorer, train_scorer
 from stages.tiny.tokenizer import build_tokenizer
 from stages.tiny.vae import encode_all, train_vae
@@ -33,7 +33,14 @@ LATENTS = recipe.SCRATCH / "latents.safetensors"
 
 def main() -> None:
     """Build the parts that are asked for, in order."""
-    arguments = _parse_arguments()
+    parser = argparse.ArgumentParser(prog="python -m stages.tiny", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*BUILDERS, "all"], default="all")
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        help="CIFAR-10 as parquet (columns img, label): the VAE and the scorer learn from it too",
+    )
+    arguments = parser.parse_args()
     for part in BUILDERS if "all" in arguments.parts else arguments.parts:
         BUILDERS[part](arguments.photographs)
 
@@ -71,7 +78,6 @@ def build_scorer(photographs: Path | None) -> None:
 def measure(_photographs: Path | None) -> None:
     """Measure what was built and put the results into the model card."""
     write_results(measure_quality(load_params(), CONTACT_SHEET))
-    write_card()
 
 
 BUILDERS = {
@@ -80,17 +86,6 @@ BUILDERS = {
     "scorer": build_scorer,
     "measure": measure,
 }
-
-
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m stages.tiny", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*BUILDERS, "all"], default="all")
-    parser.add_argument(
-        "--photographs",
-        type=Path,
-        help="CIFAR-10 as parquet (columns img, label): the VAE and the scorer learn from it too",
-    )
-    return parser.parse_args()
 
 
 def _load_sets(photographs: Path | None, illustration: float = 0.8, photo: float = 0.1) -> Mixture:

@@ -24,14 +24,11 @@ from stages.files.atomic import replace_file
 from stages.files.captions import fill_template
 from stages.sources.drawing.pictures import Look, draw_picture
 from stages.sources.drawing.things import CLASS_NAMES, THINGS
-from stages.tiny.recipe import (
-    IMAGE_SIZE_PX,
-    NUM_ILLUSTRATIONS_PER_THING,
-    NUM_PHOTOS_PER_CLASS,
-    SCRATCH,
-)
+from stages.tiny import recipe
 
 NUM_HELD_OUT_PHOTOGRAPHS = 5000
+NAMES: dict[Look, list[str]] = {"illustration": list(THINGS), "photo": list(CLASS_NAMES)}
+"""What is drawn in each look."""
 
 
 class Drawings(NamedTuple):
@@ -67,12 +64,11 @@ def mix(sets: Sequence[Drawings], shares: Sequence[float]) -> Mixture:
 
 def load_drawings(look: Look) -> Drawings:
     """Training pictures of a look, drawn on the first call."""
-    count = NUM_ILLUSTRATIONS_PER_THING if look == "illustration" else NUM_PHOTOS_PER_CLASS
-    names = list(THINGS) if look == "illustration" else list(CLASS_NAMES)
-    images, texts = SCRATCH / f"{look}.npy", SCRATCH / f"{look}.json"
+    seeds = range(recipe.NUM_PICTURES_EACH[look])
+    images, texts = (recipe.SCRATCH / f"{look}.{ending}" for ending in ("npy", "json"))
     if not texts.exists():
-        drawings = draw_many([(look, name, seed) for seed in range(count) for name in names])
-        SCRATCH.mkdir(parents=True, exist_ok=True)
+        drawings = draw_many([(look, name, seed) for seed in seeds for name in NAMES[look]])
+        recipe.SCRATCH.mkdir(parents=True, exist_ok=True)
         np.save(images, drawings.images)
         with replace_file(texts) as partial:
             partial.write_text(json.dumps([drawings.captions, drawings.things]))
@@ -107,5 +103,5 @@ def _draw(job: tuple[Look, str, int]) -> tuple[np.ndarray, str, str]:
 
 
 def _resize(image: Image.Image) -> np.ndarray:
-    size = (IMAGE_SIZE_PX, IMAGE_SIZE_PX)
+    size = (recipe.IMAGE_SIZE_PX, recipe.IMAGE_SIZE_PX)
     return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))

@@ -24,9 +24,9 @@ from stages.files.captions import fill_template
 from stages.scoring.embed import embed_images, embed_texts
 from stages.scoring.scorer import Scorer
 from stages.sources.drawing.pictures import Look
-from stages.sources.drawing.things import CLASS_NAMES, THINGS
+from stages.sources.drawing.things import THINGS
 from stages.tiny import recipe
-from stages.tiny.drawings import Drawings, draw_many
+from stages.tiny.drawings import NAMES, Drawings, draw_many
 
 NUM_HELD_OUT = 60
 """Held-out drawings of each thing and look."""
@@ -124,8 +124,7 @@ def measure_psnr(pipeline: StableDiffusionPipeline) -> float:
 def measure_scorer(scorer: Scorer) -> dict[str, float]:
     """Zero-shot accuracy on both looks, and how far matching pairs stand above others."""
     results, gaps = {}, []
-    looks: dict[Look, list[str]] = {"illustration": list(THINGS), "photo": list(CLASS_NAMES)}
-    for look, names in looks.items():
+    for look, names in NAMES.items():
         drawings = _draw_held_out(look, NUM_HELD_OUT)
         images = [Image.fromarray(image) for image in drawings.images]
         found = np.array(classify(scorer, images, names))
@@ -202,12 +201,8 @@ def draw_contact_sheet(pipeline: StableDiffusionPipeline, path: Path, columns: i
 
 
 def write_results(results: dict[str, float]) -> None:
-    """Write what was measured beside the weights."""
+    """Write what was measured beside the weights, and into the card's table."""
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-
-
-def write_card() -> None:
-    """Put the results beside the weights into the card's table."""
     text = CARD.read_text(encoding="utf-8")
     CARD.write_text(TABLE.sub(lambda m: m[1] + render_table() + m[2], text), encoding="utf-8")
 
@@ -223,6 +218,5 @@ def render_table() -> str:
 
 
 def _draw_held_out(look: Look, count: int) -> Drawings:
-    names = THINGS if look == "illustration" else CLASS_NAMES
     first = recipe.FIRST_HELD_OUT_SEED
-    return draw_many([(look, name, first + i) for name in names for i in range(count)])
+    return draw_many([(look, name, first + i) for name in NAMES[look] for i in range(count)])

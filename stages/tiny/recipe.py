@@ -18,8 +18,8 @@ IMAGE_SIZE_PX = 64
 MAX_TOKENS = 32
 VOCABULARY_SIZE = 1024
 
-NUM_ILLUSTRATIONS_PER_THING = 2500
-NUM_PHOTOS_PER_CLASS = 1500
+NUM_PICTURES_EACH = {"illustration": 2500, "photo": 1500}
+"""Of each thing, by look."""
 FIRST_HELD_OUT_SEED = 1_000_000
 """Training draws seeds below this, measuring seeds from it on."""
 

@@ -101,9 +101,6 @@ def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     config = build_config(tokenizer)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    weights = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for name, value in model.state_dict().items()
-    }
+    weights = {name: value.contiguous() for name, value in model.cpu().half().state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
     tokenizer.save_pretrained(folder)

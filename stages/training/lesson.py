@@ -203,8 +203,7 @@ def sample_prior(
     """
     tokenizer, text_encoder = load_text_encoder(base, choose_device())
     scratch.mkdir(parents=True, exist_ok=True)
-    embeds_file = scratch / "prompt_embeds"
-    embeds_file.unlink(missing_ok=True)
+    (scratch / "prompt_embeds").unlink(missing_ok=True)
     captions = taught.class_captions
     distinct, embeds = encode_distinct(tokenizer, text_encoder, captions, scratch)
     how = DenoiseParams(

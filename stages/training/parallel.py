@@ -46,22 +46,8 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
             parameter.grad.copy_(accelerator.reduce(parameter.grad, "mean"))
 
 
-def average(accelerator: Accelerator, value: float) -> float:
-    """The mean of a number over the processes."""
-    return _reduce(accelerator, value, "mean")
-
-
-def add_up(accelerator: Accelerator, value: float) -> float:
-    """The sum of a number over the processes."""
-    return _reduce(accelerator, value, "sum")
-
-
-def is_true_anywhere(accelerator: Accelerator, claim: bool) -> bool:
-    """Whether any process claims it: they have to stop after the same step."""
-    return _reduce(accelerator, float(claim), "sum") > 0
-
-
-def _reduce(accelerator: Accelerator, value: float, how: str) -> float:
+def reduce(accelerator: Accelerator, value: float, how: str) -> float:
+    """The "sum" or the "mean" of a number over the processes."""
     if count_processes() == 1:
         return value
     tensor: Tensor = accelerator.reduce(

@@ -15,7 +15,7 @@ from stages.run.interrupt import defer_interrupt
 from stages.run.processes import is_main_process
 from stages.training.lesson import Lesson
 from stages.training.optimizer import pack_state, unpack_state
-from stages.training.parallel import is_true_anywhere
+from stages.training.parallel import reduce
 from stages.training.sharding import gather_shards, shard_like
 from stages.training.train import Training, TrainStep, measure_validation_loss, train
 
@@ -61,22 +61,17 @@ def run_training(
     else:
         history = History(validation=[(0, measure_validation_loss(training, lesson))])
     steps = train(training, lesson, history.next_step)
-    with (
-        tqdm(
-            total=params.max_train_steps,
-            initial=len(history.steps),
-            desc=name,
-            disable=not is_main_process(),
-        ) as bar,
-        defer_interrupt() as is_interrupted,
-    ):
+    num_done, num_steps = len(history.steps), params.max_train_steps
+    bar = tqdm(total=num_steps, initial=num_done, desc=name, disable=not is_main_process())
+    with bar, defer_interrupt() as is_interrupted:
         for record in steps:
-            step, is_last = record.step, record.step == params.max_train_steps
+            step, is_last = record.step, record.step == num_steps
             history.steps.append(record)
             if is_last or step % params.validation_steps == 0:
                 loss = measure_validation_loss(training, lesson)
                 history.validation.append((step, loss))
-            is_stopping = is_true_anywhere(training.accelerator, is_interrupted())
+            # All processes have to stop after the same step.
+            is_stopping = reduce(training.accelerator, float(is_interrupted()), "sum") > 0
             if is_last or step % params.checkpoint_steps == 0 or is_stopping:
                 write_checkpoint(checkpoint, training, history)
                 note_progress()

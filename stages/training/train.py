@@ -17,13 +17,10 @@ from stages.config.params import FinetuneParams
 from stages.run.processes import is_sharded
 from stages.training.lesson import Lesson
 from stages.training.optimizer import build_optimizer
-from stages.training.parallel import (
-    add_up,
-    average,
-    average_gradients,
-    take_turns,
-)
+from stages.training.parallel import average_gradients, reduce, take_turns
 from stages.training.sharding import shard_weights
+
+REMEDY = "lower finetune.learning_rate, or use precision fp32 or bf16"
 
 
 class TrainStep(NamedTuple):
@@ -143,7 +140,7 @@ def measure_validation_loss(training: Training, lesson: Lesson) -> float:
         for batch, num_pairs in take_turns(lesson.validation()):
             total += lesson.compute_loss(training.model, batch).item() * num_pairs
             count += num_pairs
-    total, count = add_up(training.accelerator, total), add_up(training.accelerator, count)
+    total, count = (reduce(training.accelerator, value, "sum") for value in (total, count))
     return total / count if count else math.nan
 
 
@@ -167,10 +164,7 @@ def _check_weights(training: Training, step: int) -> None:
     with use_average(training):
         for name, weight in training.weights.items():
             if not torch.isfinite(weight).all():
-                raise FloatingPointError(
-                    f"step {step}: the weight {name} is not finite; lower finetune.learning_rate, "
-                    "or use precision fp32 or bf16"
-                )
+                raise FloatingPointError(f"step {step}: the weight {name} is not finite; {REMEDY}")
 
 
 def _take_step(training: Training, lesson: Lesson, step: int) -> tuple[float, float]:
@@ -187,10 +181,7 @@ def _take_step(training: Training, lesson: Lesson, step: int) -> tuple[float, fl
             training.optimizer.step()
             return loss, grad_norm
         if not _lower_loss_scale(training):
-            raise FloatingPointError(
-                f"step {step}: the gradient norm is {grad_norm}; lower finetune.learning_rate, or "
-                "use precision fp32 or bf16"
-            )
+            raise FloatingPointError(f"step {step}: the gradient norm is {grad_norm}; {REMEDY}")
 
 
 def _accumulate_gradients(training: Training, lesson: Lesson, step: int) -> float:
@@ -198,17 +189,13 @@ def _accumulate_gradients(training: Training, lesson: Lesson, step: int) -> floa
     for terms in batches:
         with training.accelerator.accumulate(training.model):
             for weight, batch in terms:
-                loss = weight * lesson.compute_loss(
-                    training.model, batch, training.params.snr_gamma
-                )
+                error = lesson.compute_loss(training.model, batch, training.params.snr_gamma)
+                loss = weight * error
                 training.accelerator.backward(loss)
                 losses.append(loss.item())
-    mean = average(training.accelerator, sum(losses) / len(batches))
+    mean = reduce(training.accelerator, sum(losses) / len(batches), "mean")
     if not math.isfinite(mean):
-        raise FloatingPointError(
-            f"step {step}: the loss is {mean}; lower finetune.learning_rate, or use precision fp32 "
-            "or bf16"
-        )
+        raise FloatingPointError(f"step {step}: the loss is {mean}; {REMEDY}")
     return mean
 
 

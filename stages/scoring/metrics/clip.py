@@ -84,3 +84,4 @@ RETRIEVAL_RANK = Metric(
     source="text retrieval as in Radford et al. 2021, one rank a picture",
     compute=_ranks,
 )
+METRICS = (CLIP_COSINE, ZERO_SHOT_ACCURACY, RETRIEVAL_RANK)

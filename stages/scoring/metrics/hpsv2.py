@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score
+from stages.scoring.metrics.pretrained import Pretrained, Score, load_weights
 
 MODEL = "ViT-H-14"
 REPOSITORY, FILE = "xswu/HPSv2", "HPS_v2.1_compressed.pt"
@@ -24,12 +24,8 @@ SIDE_PX = 224
 
 def load(device: torch.device) -> Score:
     """Load the model through open_clip."""
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 (only this metric needs it)
-
-    path = hf_hub_download(REPOSITORY, FILE)
-    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     model = open_clip.create_model(MODEL, pretrained=None)
-    model.load_state_dict(weights)
+    model.load_state_dict(load_weights(REPOSITORY, FILE)["state_dict"])
     tokenizer = open_clip.get_tokenizer(MODEL)
     return partial(score_pairs, model.eval().to(device), tokenizer, device)
 
@@ -78,6 +74,7 @@ HPSV2 = Pretrained(
         f"{REPOSITORY}/{FILE}",
         "longest side to 224 px, bicubic, antialiased; prompt cut at 77 tokens",
     ),
-    needs=Needs(size="2 GB", files=((REPOSITORY, FILE),)),
+    size="2 GB",
+    files=((REPOSITORY, FILE),),
     load=load,
 )

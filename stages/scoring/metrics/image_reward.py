@@ -8,18 +8,19 @@ that do not go with the pinned transformers. Its checkpoint is not safetensors: 
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
+from open_clip import image_transform
 from PIL import Image
 from torch import Tensor, nn
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score
+from stages.scoring.metrics.pretrained import Pretrained, Score, load_weights
 
 REPOSITORY, FILE = "THUDM/ImageReward", "ImageReward.pt"
 TOKENIZER = "bert-base-uncased"
-VOCABULARY_SIZE = 30524  # BERT's and BLIP's two own tokens, [DEC] and [ENC]
 MAX_TOKENS = 35
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the raw reward, in their ImageReward.py
 
@@ -48,16 +49,10 @@ class RewardModel(nn.Module):
         super().__init__()
         self.vision = modeling_blip.BlipVisionModel(vision)
         self.text = modeling_blip_text.BlipTextModel(text, add_pooling_layer=False)
-        sizes = (text.hidden_size, 1024, 128, 64, 16, 1)
-        # Dropout stands between them in training, hence the gaps in their numbers.
-        self.head = nn.ModuleDict(
-            {
-                str(place): nn.Linear(size, next_size)
-                for place, size, next_size in zip(
-                    (0, 2, 4, 6, 7), sizes[:-1], sizes[1:], strict=True
-                )
-            }
-        )
+        sizes = pairwise((text.hidden_size, 1024, 128, 64, 16, 1))
+        places = ("0", "2", "4", "6", "7")  # dropout stands between them in training
+        layers = [nn.Linear(*size) for size in sizes]
+        self.head = nn.ModuleDict(dict(zip(places, layers, strict=True)))
 
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Rewards (B,) of pictures (B, 3, H, W) and prompts (B, L), mean 0 and deviation 1."""
@@ -76,30 +71,19 @@ class RewardModel(nn.Module):
 
 def load(device: torch.device) -> Score:
     """Build the model with the weights that ImageReward published."""
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 (seconds to import)
     from transformers import AutoTokenizer, BlipTextConfig, BlipVisionConfig  # noqa: PLC0415
 
-    path = hf_hub_download(REPOSITORY, FILE)
     vision = BlipVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
         num_hidden_layers=24,
         num_attention_heads=16,
         image_size=224,
-        patch_size=16,
         layer_norm_eps=1e-6,
     )
-    text = BlipTextConfig(
-        vocab_size=VOCABULARY_SIZE,
-        hidden_size=768,
-        encoder_hidden_size=vision.hidden_size,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        hidden_act="gelu",
-    )
+    text = BlipTextConfig(encoder_hidden_size=vision.hidden_size, num_attention_heads=12)
     model = RewardModel(vision, text)
-    model.load_state_dict(rename(torch.load(path, map_location="cpu", weights_only=True)))
+    model.load_state_dict(rename(load_weights(REPOSITORY, FILE)))
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     return partial(score_pairs, model.eval().to(device), tokenizer, device)
 
@@ -123,8 +107,10 @@ def score_pairs(
     prompts: Sequence[str],
 ) -> list[float]:
     """The reward of each of B pictures and its own prompt."""
+    # Shortest side to S, bicubic, middle square, CLIP's mean and deviation.
     side_px = model.vision.config.image_size
-    pixel_values = torch.stack([preprocess(image, side_px) for image in images])
+    preprocess = image_transform(side_px, is_train=False, interpolation="bicubic")
+    pixel_values = torch.stack([preprocess(image) for image in images])
     tokens = tokenizer(
         list(prompts),
         padding="max_length",
@@ -135,13 +121,6 @@ def score_pairs(
     return model(
         pixel_values.to(device), tokens.input_ids.to(device), tokens.attention_mask.to(device)
     ).tolist()
-
-
-def preprocess(image: Image.Image, side_px: int) -> Tensor:
-    """(3, S, S): shortest side to S, bicubic, middle square, CLIP's mean and deviation."""
-    from open_clip import image_transform  # noqa: PLC0415
-
-    return image_transform(side_px, is_train=False, interpolation="bicubic")(image)
 
 
 IMAGE_REWARD = Pretrained(
@@ -155,6 +134,7 @@ IMAGE_REWARD = Pretrained(
         f"{REPOSITORY}/{FILE}",
         "shortest side to 224 px, bicubic, middle square; prompt cut at 35 tokens",
     ),
-    needs=Needs(size="1.8 GB", files=((REPOSITORY, FILE), (TOKENIZER, "tokenizer_config.json"))),
+    size="1.8 GB",
+    files=((REPOSITORY, FILE), (TOKENIZER, "tokenizer_config.json")),
     load=load,
 )

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score
+from stages.scoring.metrics.pretrained import Pretrained, Score
 
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch.load reads it at every call
 
@@ -52,31 +52,27 @@ def refuse_pickled_code() -> Iterator[None]:
             os.environ[WEIGHTS_ONLY] = before
 
 
-def _need(size: str) -> Needs:
-    return Needs(
-        size=size,
-        packages=("pyiqa",),
-        install="pip install -r requirements-metrics.txt",
-        restriction="pyiqa is PolyForm-Noncommercial 1.0.0: no commercial use",
-    )
-
-
-MUSIQ = Pretrained(
+_describe = partial(
+    Pretrained,
+    direction="higher",
+    packages=("pyiqa",),
+    install="pip install -r requirements-metrics.txt",
+    restriction="pyiqa is PolyForm-Noncommercial 1.0.0: no commercial use",
+)
+MUSIQ = _describe(
     name="musiq",
     label="MUSIQ",
-    direction="higher",
     scale="quality as on KonIQ-10k, about 0 to 100",
     source="Ke et al. 2021, through pyiqa",
     origin=Origin(
         "MUSIQ (pyiqa)", "pyiqa's musiq, KonIQ-10k", "pyiqa: the picture, and it at 384 and 224 px"
     ),
-    needs=_need("110 MB"),
+    size="110 MB",
     load=partial(load, "musiq"),
 )
-LAION_AESTHETIC = Pretrained(
+LAION_AESTHETIC = _describe(
     name="laion_aesthetic",
     label="LAION aesthetic",
-    direction="higher",
     scale="predicted rating of beauty, about 1 to 10",
     source="Schuhmann 2022, improved aesthetic predictor (sac+logos+ava1), through pyiqa",
     origin=Origin(
@@ -84,6 +80,7 @@ LAION_AESTHETIC = Pretrained(
         "OpenAI's ViT-L/14, sac+logos+ava1-l14-linearMSE",
         "pyiqa: shortest side to 224 px, bicubic, antialiased, middle square",
     ),
-    needs=_need("900 MB"),
+    size="900 MB",
     load=partial(load, "laion_aes"),
 )
+METRICS = (LAION_AESTHETIC, MUSIQ)

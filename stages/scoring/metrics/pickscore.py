@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score
+from stages.scoring.metrics.pretrained import Pretrained, Score
 
 WEIGHTS = "yuvalkirstain/PickScore_v1"
 PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -51,9 +51,7 @@ PICKSCORE = Pretrained(
         WEIGHTS,
         f"{PROCESSOR}: shortest side to 224 px, bicubic, middle square; prompt cut at 77 tokens",
     ),
-    needs=Needs(
-        size="3.9 GB",
-        files=((WEIGHTS, "config.json"), (PROCESSOR, "preprocessor_config.json")),
-    ),
+    size="3.9 GB",
+    files=((WEIGHTS, "config.json"), (PROCESSOR, "preprocessor_config.json")),
     load=load,
 )

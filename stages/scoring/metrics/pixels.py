@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.scoring.metrics.metric import PIXELS, Batch, Compute, Context, Metric
+from stages.scoring.metrics.metric import PIXELS, Batch, Context, Metric
 
 Pixels = NDArray[np.float64]
 """(H, W, 3) in [0, 1]."""
@@ -52,43 +52,38 @@ def hash_pixels(batch: Batch, _: Context) -> list[str]:
     ]
 
 
-def _of_each(measure: Callable[[Pixels], float]) -> Compute:
-    return lambda batch, _: [measure(pixels) for pixels in batch.pixels]
+def _describe(measure: Callable[[Pixels], float], label: str, scale: str, source: str) -> Metric:
+    """A metric of the pixels alone; none of them says which picture is better."""
+    return Metric(
+        name=label.lower(),
+        label=label,
+        direction="neither",
+        scale=scale,
+        source=source,
+        origin=PIXELS,
+        compute=lambda batch, _: [measure(pixels) for pixels in batch.pixels],
+    )
 
 
-BRIGHTNESS = Metric(
-    name="brightness",
-    label="Brightness",
-    direction="neither",
-    scale="mean of pixels and channels, 0 to 1",
-    source="definition",
-    origin=PIXELS,
-    compute=_of_each(measure_brightness),
+BRIGHTNESS = _describe(
+    measure_brightness, "Brightness", "mean of pixels and channels, 0 to 1", "definition"
 )
-CONTRAST = Metric(
-    name="contrast",
-    label="Contrast",
-    direction="neither",
-    scale="standard deviation over the pixels, mean of the channels, 0 to 0.5",
-    source="definition",
-    origin=PIXELS,
-    compute=_of_each(measure_contrast),
+CONTRAST = _describe(
+    measure_contrast,
+    "Contrast",
+    "standard deviation over the pixels, mean of the channels, 0 to 0.5",
+    "definition",
 )
-SHARPNESS = Metric(
-    name="sharpness",
-    label="Sharpness",
-    direction="neither",
-    scale="variance of the Laplacian of the BT.601 luma in 0 to 1; 0 or more, noise is sharp too",
-    source="Pech-Pacheco et al. 2000 (LAP_VAR), without the factor 1/6 of its mask",
-    origin=PIXELS,
-    compute=_of_each(measure_sharpness),
+SHARPNESS = _describe(
+    measure_sharpness,
+    "Sharpness",
+    "variance of the Laplacian of the BT.601 luma in 0 to 1; 0 or more, noise is sharp too",
+    "Pech-Pacheco et al. 2000 (LAP_VAR), without the factor 1/6 of its mask",
 )
-COLOURFULNESS = Metric(
-    name="colourfulness",
-    label="Colourfulness",
-    direction="neither",
-    scale="of channels in 0 to 255: 0 is grey, 33 moderately, 109 extremely colourful",
-    source="Hasler and Süsstrunk 2003, eq. 3",
-    origin=PIXELS,
-    compute=_of_each(measure_colourfulness),
+COLOURFULNESS = _describe(
+    measure_colourfulness,
+    "Colourfulness",
+    "of channels in 0 to 255: 0 is grey, 33 moderately, 109 extremely colourful",
+    "Hasler and Süsstrunk 2003, eq. 3",
 )
+METRICS = (SHARPNESS, COLOURFULNESS, BRIGHTNESS, CONTRAST)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,9 +28,10 @@ Score = Callable[[Sequence[Image.Image], Sequence[str]], list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What has to be there."""
+class Pretrained(Description):
+    """A metric with a model of its own, and what has to be there for it."""
 
+    load: Callable[[torch.device], Score]
     size: str
     """Of the weights, about: "3.9 GB"."""
     files: tuple[tuple[str, str], ...] = ()
@@ -42,29 +44,21 @@ class Needs:
     """What the licence of package or weights does not allow, if anything."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pretrained(Description):
-    """A metric with a model of its own."""
-
-    needs: Needs
-    load: Callable[[torch.device], Score]
-
-
 def load_metric(metric: Pretrained, device: torch.device) -> Metric:
     """Load a metric's model; it stays in memory as long as the metric.
 
     Raises:
         UserError: One line: the metric, what is missing, its size, its licence, what to do.
     """
-    missing = [package for package in metric.needs.packages if find_spec(package) is None]
+    missing = [package for package in metric.packages if find_spec(package) is None]
     if missing:
         raise UserError(
             f"score.extra_metrics: {metric.name} needs the package {', '.join(missing)}; run "
-            f"`{metric.needs.install}`, which then downloads {_word_weights(metric)}"
+            f"`{metric.install}`, which then downloads {_word_weights(metric)}"
         )
     logger.info("loading %s", metric.name)
     try:
-        for repository, file in metric.needs.files:
+        for repository, file in metric.files:
             _check_file(repository, file)
         score = metric.load(device)
     except PROBLEMS as error:
@@ -74,7 +68,21 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
             f"{_word_weights(metric)}; run once with a network, or take {metric.name} off the "
             f"list ({reason})"
         ) from error
-    return _bind(metric, score)
+
+    def compute(batch: Batch, _: Context) -> list[float]:
+        with torch.inference_mode():
+            return score(batch.images, batch.samples["prompt"].tolist())
+
+    known = {field.name: getattr(metric, field.name) for field in fields(Description)}
+    return Metric(**known, compute=compute)
+
+
+def load_weights(repository: str, file: str) -> Any:
+    """Read a checkpoint of the hub that is not safetensors: tensors only, no code."""
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 (only these metrics need it)
+
+    path = hf_hub_download(repository, file)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_file(repository: str, file: str) -> None:
@@ -93,16 +101,7 @@ def _check_file(repository: str, file: str) -> None:
             raise OSError(f"{repository}/{file}: {error}") from error
 
 
-def _bind(metric: Pretrained, score: Score) -> Metric:
-    def compute(batch: Batch, _: Context) -> list[float]:
-        with torch.inference_mode():
-            return score(batch.images, batch.samples["prompt"].tolist())
-
-    known = {field.name: getattr(metric, field.name) for field in fields(Description)}
-    return Metric(**known, compute=compute)
-
-
 def _word_weights(metric: Pretrained) -> str:
     assert metric.origin is not None, f"{metric.name} has no origin"
-    words = f"{metric.origin.weights} (about {metric.needs.size})"
-    return f"{words}; licence: {metric.needs.restriction}" if metric.needs.restriction else words
+    words = f"{metric.origin.weights} (about {metric.size})"
+    return f"{words}; licence: {metric.restriction}" if metric.restriction else words

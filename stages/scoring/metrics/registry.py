@@ -1,57 +1,40 @@
-"""All that is measured. A metric is named here once, and is known everywhere by that."""
+"""All that is measured: `METRICS` of each module. What is named here is known everywhere."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 
 from stages.files.facts import Facts
-from stages.scoring.metrics.clip import (
-    CLIP_COSINE,
-    RETRIEVAL_RANK,
-    ZERO_SHOT_ACCURACY,
-    name_classes,
+from stages.scoring.metrics import (
+    clip,
+    hpsv2,
+    image_reward,
+    iqa,
+    pickscore,
+    pixels,
+    sets,
+    training,
+    vqa_score,
 )
-from stages.scoring.metrics.hpsv2 import HPSV2
-from stages.scoring.metrics.image_reward import IMAGE_REWARD
-from stages.scoring.metrics.iqa import LAION_AESTHETIC, MUSIQ
 from stages.scoring.metrics.metric import Compute, Description, Metric, Origin
-from stages.scoring.metrics.pickscore import PICKSCORE
-from stages.scoring.metrics.pixels import (
-    BRIGHTNESS,
-    COLOURFULNESS,
-    CONTRAST,
-    SHARPNESS,
-    hash_pixels,
-)
 from stages.scoring.metrics.pretrained import Pretrained, load_metric
-from stages.scoring.metrics.sets import CMMD, DIVERSITY, KID
-from stages.scoring.metrics.training import (
-    NEAREST_TRAINING_COSINE,
-    TRAINING_SIMILARITY,
-    name_nearest,
-)
-from stages.scoring.metrics.vqa_score import VQA_SCORE
 
-METRICS: tuple[Metric, ...] = (
-    CLIP_COSINE,
-    ZERO_SHOT_ACCURACY,
-    RETRIEVAL_RANK,
-    TRAINING_SIMILARITY,
-    NEAREST_TRAINING_COSINE,
-    SHARPNESS,
-    COLOURFULNESS,
-    BRIGHTNESS,
-    CONTRAST,
-)
-SET_METRICS: tuple[Description, ...] = (KID, CMMD, DIVERSITY)
+METRICS: tuple[Metric, ...] = (*clip.METRICS, *training.METRICS, *pixels.METRICS)
+SET_METRICS: tuple[Description, ...] = sets.METRICS
 EXTRA_METRICS: Mapping[str, Pretrained] = {
     metric.name: metric
-    for metric in (LAION_AESTHETIC, MUSIQ, PICKSCORE, HPSV2, IMAGE_REWARD, VQA_SCORE)
+    for metric in (
+        *iqa.METRICS,
+        pickscore.PICKSCORE,
+        hpsv2.HPSV2,
+        image_reward.IMAGE_REWARD,
+        vqa_score.VQA_SCORE,
+    )
 }
 COMPANIONS: dict[str, Compute] = {
-    "predicted_class": name_classes,
-    "nearest_training_id": name_nearest,
-    "pixel_digest": hash_pixels,
+    "predicted_class": clip.name_classes,
+    "nearest_training_id": training.name_nearest,
+    "pixel_digest": pixels.hash_pixels,
 }
 """What is known of a picture and is no number to compare."""
 

@@ -28,3 +28,4 @@ DIVERSITY = Description(
     scale="1 - mean cosine between the pictures of a prompt, mean of the prompts, 0 to 2",
     source="mean pairwise distance as in DreamBooth (DIV, Ruiz et al. 2023), in the scorer's space",
 )
+METRICS = (KID, CMMD, DIVERSITY)

@@ -1,4 +1,4 @@
-"""How near a picture is to the training pictures, in the scorer's space."""
+"""How near a picture is to the training pictures and to the subject, in the scorer's space."""
 
 import torch
 from torch import Tensor
@@ -29,6 +29,12 @@ def name_nearest(batch: Batch, context: Context) -> list[str]:
     """The id of the training picture that is nearest to each picture."""
     _, rows = find_nearest(batch.image_embeds, context.training_embeds)
     return [context.training_ids[row] for row in rows]
+
+
+def measure_similarities(batch: Batch, context: Context) -> list[float]:
+    """Mean cosine of each picture to the pictures of the subject that are held out."""
+    cosines = batch.image_embeds.double() @ context.subject_embeds.double().T  # (B, R)
+    return cosines.mean(dim=1).tolist()
 
 
 def _nearest_cosines(batch: Batch, context: Context) -> list[float]:
@@ -65,3 +71,14 @@ NEAREST_TRAINING_COSINE = Metric(
     source="replication search as in Somepalli et al. 2023, with the scorer's embeds",
     compute=_nearest_cosines,
 )
+SUBJECT_SIMILARITY = Metric(
+    name="subject_similarity",
+    label="Similarity to the subject",
+    direction="higher",
+    exceptions={"in_domain": "neither", "marketing": "neither"},  # there it says what spread
+    scale="mean cosine to the held-out pictures of the subject, -1 to 1",
+    source="DreamBooth's CLIP-I (Ruiz et al. 2023, section 4)",
+    compute=measure_similarities,
+)
+"""Only computed where a subject was taught."""
+METRICS = (TRAINING_SIMILARITY, NEAREST_TRAINING_COSINE)

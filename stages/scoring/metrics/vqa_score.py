@@ -14,7 +14,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from stages.scoring.metrics.metric import Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, Score
+from stages.scoring.metrics.pretrained import Pretrained, Score
 
 WEIGHTS = "Salesforce/instructblip-flan-t5-xl"
 QUESTION = 'Question: Does this figure show "{}"? Please answer yes or no.'
@@ -74,6 +74,7 @@ VQA_SCORE = Pretrained(
         WEIGHTS,
         "to 224 px square, bicubic; bfloat16 on a GPU",
     ),
-    needs=Needs(size="16 GB", files=((WEIGHTS, "config.json"),)),
+    size="16 GB",
+    files=((WEIGHTS, "config.json"),),
     load=load,
 )

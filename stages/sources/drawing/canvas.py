@@ -43,6 +43,11 @@ def ellipse(centre: Point, radii: Point, fill: str, angle_deg: float = 0.0) -> s
     return f'<ellipse cx="{x:.2f}" cy="{y:.2f}" rx="{rx:.2f}" ry="{ry:.2f}" fill="{fill}"{turn}/>'
 
 
+def circle(centre: Point, radius: float, fill: str) -> str:
+    """Filled circle."""
+    return ellipse(centre, (radius, radius), fill)
+
+
 def rectangle(corner: Point, size: Point, fill: str, radius: float = 0.0) -> str:
     """Filled rectangle from its top-left corner, with rounded corners of `radius`."""
     (x, y), (w, h) = corner, size
@@ -83,3 +88,13 @@ def curve(data: str, stroke: str, width: float) -> str:
 def group(fragment: str, transform: str) -> str:
     """The fragment under an SVG transform, such as "translate(3 4) rotate(5)"."""
     return f'<g transform="{transform}">{fragment}</g>'
+
+
+def fit(figure: str) -> str:
+    """The figure a little smaller, with a margin; the point (50, 88), where it rests, stays put."""
+    return group(figure, "translate(3.5 6.16) scale(0.93)")
+
+
+def beside(fragment: str) -> str:
+    """The fragment and its mirror image at the other side of the box."""
+    return fragment + group(fragment, "translate(100 0) scale(-1 1)")

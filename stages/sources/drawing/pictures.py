@@ -92,10 +92,8 @@ def _scatter_clutter(rng: np.random.Generator, count: int) -> str:
     for _ in range(rng.integers(0, count + 1)):
         tint = "#{:02x}{:02x}{:02x}".format(*rng.integers(60, 200, size=3))
         centre = (rng.uniform(0, 100), rng.uniform(20, 100))
-        if rng.random() < 0.5:
-            shapes.append(ellipse(centre, tuple(rng.uniform(3, 16, size=2)), tint))
-        else:
-            shapes.append(rectangle(centre, tuple(rng.uniform(5, 26, size=2)), tint))
+        shape, low, high = (ellipse, 3, 16) if rng.random() < 0.5 else (rectangle, 5, 26)
+        shapes.append(shape(centre, tuple(rng.uniform(low, high, size=2)), tint))
     return f'<g opacity="0.55">{"".join(shapes)}</g>'
 
 
@@ -120,9 +118,8 @@ def _photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     values = 0.5 + (values - 0.5) * rng.uniform(0.65, 1.05)  # contrast
     values = values * rng.uniform(0.93, 1.06, size=3)  # white balance
     ramp = np.linspace(-1, 1, SIZE_PX["photo"], dtype=np.float32)
-    values = (
-        values + (rng.uniform(-0.1, 0.1) * ramp[:, None] + rng.uniform(-0.1, 0.1) * ramp)[..., None]
-    )
+    light = rng.uniform(-0.1, 0.1) * ramp[:, None] + rng.uniform(-0.1, 0.1) * ramp
+    values = values + light[..., None]
     values = values + rng.uniform(-0.08, 0.05)  # exposure
     values = values + rng.normal(0, rng.uniform(0.01, 0.045), size=values.shape)
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
@@ -138,12 +135,7 @@ def _word_caption(
     if colour and rng.random() < 0.6:
         words = f"{colour} {words}"
     if rng.random() < 0.5:
-        words = f"{words} {_word_setting(rng, setting)}"
+        # A white background is a plain one too, so both words are learned from it.
+        is_called_plain = setting == "white" and rng.random() < 0.3
+        words = f"{words} {SETTINGS['plain' if is_called_plain else setting][0]}"
     return fill_template(template, words)
-
-
-def _word_setting(rng: np.random.Generator, setting: str) -> str:
-    # A white background is a plain one too, so both words are learned from it.
-    if setting == "white" and rng.random() < 0.3:
-        setting = "plain"
-    return SETTINGS[setting][0]

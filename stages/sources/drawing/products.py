@@ -7,10 +7,11 @@ import numpy as np
 
 from stages.sources.drawing.canvas import (
     Colour,
+    beside,
     blob,
     curve,
     ellipse,
-    group,
+    fit,
     line,
     polygon,
     rectangle,
@@ -24,16 +25,6 @@ COFFEE = "#4a2613"
 CHOCOLATE = "#3f1f10"
 COOKIE_TOP = "#d79a55"
 COOKIE_SIDE = "#a9692f"
-# Leaves a margin beside the widest pictures; the point (50, 88), where they rest, stays put.
-FIT = "translate(3.5 6.16) scale(0.93)"
-
-
-def _shoe_laces(count: int) -> str:
-    """White lace strokes across the instep, down towards the toe."""
-    steps = np.linspace(0, 1, count)
-    return "".join(
-        line([(40 + 21 * t, 39 + 13 * t), (47 + 21 * t, 32.5 + 13 * t)], WHITE, 4) for t in steps
-    )
 
 
 def draw_running_shoe(rng: np.random.Generator, colour: Colour) -> str:
@@ -57,8 +48,11 @@ def draw_running_shoe(rng: np.random.Generator, colour: Colour) -> str:
         f"M24 46 C34 52 44 61 {end:.1f} 72 L{end - 18:.1f} 72 C36 68 27 60 24 46 Z", stripe
     )
     sole = rectangle((4, 71), (92, 13), WHITE, 6) + rectangle((5, 80), (90, 6), SOLE_SHADE, 3)
-    laces = _shoe_laces(int(rng.integers(3, 5)))
-    return group(upper + heel + cap + panel + laces + swoosh + sole, FIT)
+    laces = "".join(
+        line([(40 + 21 * t, 39 + 13 * t), (47 + 21 * t, 32.5 + 13 * t)], WHITE, 4)
+        for t in np.linspace(0, 1, int(rng.integers(3, 5)))
+    )
+    return fit(upper + heel + cap + panel + laces + swoosh + sole)
 
 
 def _steam(x: float, sway: float) -> str:
@@ -147,8 +141,6 @@ def draw_backpack(rng: np.random.Generator, colour: Colour) -> str:
     # A dark strap at each side, and a pouch low beside the body.
     strap = curve(f"M26 26 C8 34 {7 - bulge / 2:.1f} 58 14 80", colour.dark, 7)
     pouch = rectangle((11 - bulge, 58), (20, 28), colour.dark, 8)
-    sides = strap + pouch
-    sides += group(sides, "translate(100 0) scale(-1 1)")
     handle = curve("M38 16 C38 4 62 4 62 16", colour.dark, 6)
     body = blob(
         f"M20 42 C20 {shoulder:.1f} 34 12 50 12 C66 12 80 {shoulder:.1f} 80 42 L81 80 "
@@ -157,7 +149,7 @@ def draw_backpack(rng: np.random.Generator, colour: Colour) -> str:
     )
     seam = curve("M29 43 C29 26 38 22 50 22 C62 22 71 26 71 43", colour.light, 4)
     pull = rng.choice([38.0, 50.0, 62.0])
-    return sides + handle + body + seam + _pocket(colour, pocket_top, pull)
+    return beside(strap + pouch) + handle + body + seam + _pocket(colour, pocket_top, pull)
 
 
 def _bars(heights: list[float], colour: Colour) -> str:
@@ -182,9 +174,8 @@ def draw_bar_chart(rng: np.random.Generator, colour: Colour) -> str:
     heights = [float(66 * share) for share in np.clip(shares, 0.25, 1.0)]
     has_card = rng.random() < 0.5
     # White bars would be lost on a white card or a pale ground.
-    if colour.name == "white":
-        card = rectangle((4, 8), (94, 84), "#7d8794", 6)
-    else:
-        card = rectangle((4, 8), (94, 84), WHITE, 6) if has_card else ""
+    paper = "#7d8794" if colour.name == "white" else WHITE
+    has_card |= colour.name == "white"
+    card = rectangle((4, 8), (94, 84), paper, 6) if has_card else ""
     axes = line([(12, 15), (12, 85), (93, 85)], AXIS, 4)
-    return group(card + _bars(heights, colour) + axes, FIT)
+    return fit(card + _bars(heights, colour) + axes)

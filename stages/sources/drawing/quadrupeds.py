@@ -9,6 +9,7 @@ from stages.sources.drawing.canvas import (
     Colour,
     Point,
     blob,
+    circle,
     curve,
     ellipse,
     group,
@@ -35,36 +36,22 @@ def _fit(figure: str) -> str:
 
 def _eye(centre: Point, radius: float) -> str:
     """Dark dot in a white ring with a glint."""
-    x, y = centre
-    return (
-        ellipse(centre, (radius + 1.1, radius + 1.1), _WHITE)
-        + ellipse(centre, (radius, radius), _INK)
-        + ellipse((x + 0.7, y - 0.8), (radius * 0.35, radius * 0.35), _WHITE)
-    )
+    glint = circle((centre[0] + 0.7, centre[1] - 0.8), radius * 0.35, _WHITE)
+    return circle(centre, radius + 1.1, _WHITE) + circle(centre, radius, _INK) + glint
 
 
 def _leg(hip: Point, knee: Point, foot: Point, widths: Point, fill: str) -> str:
     """Leg that tapers from widths[0] at the hip to widths[1] at the knee, then runs to the foot."""
-    thigh, shin = widths[0] / 2, widths[1] / 2
-    upper = [
-        (hip[0] - thigh, hip[1]),
-        (hip[0] + thigh, hip[1]),
-        (knee[0] + shin, knee[1]),
-        (knee[0] - shin, knee[1]),
-    ]
+    (x, y), (knee_x, knee_y), thigh, shin = hip, knee, widths[0] / 2, widths[1] / 2
+    upper = [(x - thigh, y), (x + thigh, y), (knee_x + shin, knee_y), (knee_x - shin, knee_y)]
     return polygon(upper, fill) + line([knee, foot], fill, widths[1])
 
 
 def _hoof(foot: Point, width: float, fill: str, angle_deg: float = 0.0) -> str:
     """Hoof below `foot`, a little wider at the ground."""
     x, y = foot
-    half = width / 2
-    corners = [
-        (x - half, y - 1.5),
-        (x + half, y - 1.5),
-        (x + half + 1.6, y + 4),
-        (x - half - 0.4, y + 4),
-    ]
+    left, right, top, ground = x - width / 2, x + width / 2, y - 1.5, y + 4
+    corners = [(left, top), (right, top), (right + 1.6, ground), (left - 0.4, ground)]
     return group(polygon(corners, fill), f"rotate({angle_deg:.2f} {x:.2f} {y:.2f})")
 
 
@@ -127,19 +114,13 @@ def _dog_legs(colour: Colour, spread: float, far: bool) -> str:
     hind_leg = _leg((28 + shift, 62), (hind - 1, 76), (hind, 85), (17, 8.5), fill)
     fore_leg = _leg((58 + shift, 60), (fore, 75), (fore, 85), (12, 8.5), fill)
     paw = colour.dark if far else colour.light
-    return (
-        hind_leg
-        + fore_leg
-        + ellipse((hind + 2, 87), (6.5, 3.8), paw)
-        + ellipse((fore + 2, 87), (6.5, 3.8), paw)
-    )
+    paws = "".join(ellipse((x + 2, 87), (6.5, 3.8), paw) for x in (hind, fore))
+    return hind_leg + fore_leg + paws
 
 
 def _dog_head(colour: Colour, ear_deg: float, tongue: bool, patch: bool) -> str:
     """Big head in profile: domed skull, square snout, hanging ear."""
-    parts = ""
-    if tongue:
-        parts += curve("M82 42 L83 50", _PINK, 6)
+    parts = curve("M82 42 L83 50", _PINK, 6) if tongue else ""
     skull = (
         "M52 30 C52 16 62 10 71 12 C77 13 79 18 81 22 L91 24 C96 25 97 31 95 36 "
         "C93 42 86 44 79 44 C76 50 68 53 61 50 C54 47 52 39 52 30 Z"
@@ -227,9 +208,10 @@ def draw_deer(rng: np.random.Generator, colour: Colour) -> str:
     pale = _WHITE if colour.name != "white" else colour.dark
     body = blob(torso, colour.fill)
     belly = blob("M34 65 C42 58 54 60 62 66 C54 69 46 64 34 65 Z", pale)
-    spots = ""
-    for x, y in ((26, 50), (35, 52), (44, 53), (30, 58)):
-        spots += ellipse((x + rng.uniform(-1, 1), y + rng.uniform(-1, 1)), (2.1, 2.1), pale)
+    spots = "".join(
+        circle((x + rng.uniform(-1, 1), y + rng.uniform(-1, 1)), 2.1, pale)
+        for x, y in ((26, 50), (35, 52), (44, 53), (30, 58))
+    )
     nod = f"rotate({rng.uniform(-6, 5):.2f} 58 56)"
     head = group(_deer_head(colour, rng.uniform(-1, 2)), nod)
     near = _deer_legs(colour, spread, far=False)

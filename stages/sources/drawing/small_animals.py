@@ -5,15 +5,23 @@ Flat shapes in three shades of one colour, bold enough to be named at 64 x 64 pi
 
 import numpy as np
 
-from stages.sources.drawing.canvas import Colour, blob, curve, ellipse, group, line
+from stages.sources.drawing.canvas import (
+    Colour,
+    beside,
+    blob,
+    circle,
+    curve,
+    ellipse,
+    fit,
+    group,
+    line,
+)
 
 EYE_WHITE = "#ffffff"
 PUPIL = "#17181d"
 BEAK = "#f6a516"
 BEAK_SHADE = "#c9760a"
 LEG = "#c9760a"
-# Leaves a margin at both sides; the point (50, 88), where the animals rest, stays put.
-FIT = "translate(3.5 6.16) scale(0.93)"
 
 
 def _bird_head(colour: Colour) -> str:
@@ -24,9 +32,9 @@ def _bird_head(colour: Colour) -> str:
     return (
         blob("M76 24 C84 23 92 28 97 35 L76 36 Z", upper)
         + blob("M76 35 L97 35 C91 40 84 42 76 41 Z", lower)
-        + ellipse((64, 31), (19, 19), colour.fill)
-        + ellipse((70, 27), (6.2, 6.2), EYE_WHITE)
-        + ellipse((71, 27), (4.2, 4.2), PUPIL)
+        + circle((64, 31), 19, colour.fill)
+        + circle((70, 27), 6.2, EYE_WHITE)
+        + circle((71, 27), 4.2, PUPIL)
     )
 
 
@@ -59,14 +67,12 @@ def draw_bird(rng: np.random.Generator, colour: Colour) -> str:
     wing = blob(
         f"M52 44 C62 44 68 52 66 60 C62 70 44 76 {20 + length:.1f} {76 + length / 2:.1f} "
         "C28 66 34 48 52 44 Z",
-        colour.dark,
+        # The dark shade of black is nearly black: its wing needs the light one.
+        colour.light if colour.name == "black" else colour.dark,
     )
-    # The dark shade of black is nearly black: its wing needs the light one.
-    if colour.name == "black":
-        wing = wing.replace(colour.dark, colour.light)
     head = group(_bird_head(colour), f"translate(0 {head_shift:.2f}) rotate({nod:.2f} 62 32)")
     legs = _bird_legs(rng.uniform(44, 50))
-    return group(legs + tail + body + breast + wing + head, FIT)
+    return fit(legs + tail + body + breast + wing + head)
 
 
 def _frog_legs(colour: Colour, spread: float) -> str:
@@ -74,22 +80,20 @@ def _frog_legs(colour: Colour, spread: float) -> str:
     foot = "".join(
         line([(22 - spread, 79), (x - spread, 86)], colour.dark, 5.5) for x in (11, 20, 29)
     )
-    leg = foot + ellipse((22 - spread, 66), (14, 18), colour.dark, 18)
-    return leg + group(leg, "translate(100 0) scale(-1 1)")
+    return beside(foot + ellipse((22 - spread, 66), (14, 18), colour.dark, 18))
 
 
 def _frog_arms(colour: Colour) -> str:
     """Two front legs with three-toed feet, before the belly."""
     toes = "".join(line([(36, 82), (x, 86)], colour.fill, 5) for x in (29, 36, 43))
-    arm = line([(31, 58), (36, 82)], colour.fill, 9) + toes
-    return arm + group(arm, "translate(100 0) scale(-1 1)")
+    return beside(line([(31, 58), (36, 82)], colour.fill, 9) + toes)
 
 
 def _frog_eye(x: float, look: float, colour: Colour) -> str:
     """Bulging eye on top of the head, its pupil shifted by `look`."""
     return (
-        ellipse((x, 24), (14, 14), colour.fill)
-        + ellipse((x, 23), (9.5, 9.5), EYE_WHITE)
+        circle((x, 24), 14, colour.fill)
+        + circle((x, 23), 9.5, EYE_WHITE)
         + ellipse((x + look, 23), (5.5, 6), PUPIL)
     )
 
@@ -107,5 +111,5 @@ def draw_frog(rng: np.random.Generator, colour: Colour) -> str:
     head = ellipse((50, 43), (width, 20), colour.fill)
     smile_line = curve(f"M22 43 C32 {smile:.1f} 68 {smile:.1f} 78 43", mouth, 4)
     eyes = _frog_eye(50 - eye_gap, look, colour) + _frog_eye(50 + eye_gap, look, colour)
-    limbs = _frog_legs(colour, spread), _frog_arms(colour)
-    return group(limbs[0] + body + belly + limbs[1] + head + eyes + smile_line, FIT)
+    figure = _frog_legs(colour, spread) + body + belly + _frog_arms(colour) + head + eyes
+    return fit(figure + smile_line)

@@ -40,6 +40,7 @@ class Thing(NamedTuple):
 
 
 PAINTS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
+COATS = ("brown", "black", "white", "gray")
 CHART_INKS = ("red", "orange", "green", "blue", "purple")
 STUDIO = ("plain", "white")
 
@@ -58,28 +59,16 @@ CLASSES = (
         ("red", "yellow", "green", "blue", "brown", "black", "white"),
         ("meadow", "meadow", "snow", "sky", *STUDIO),
     ),
-    Thing(
-        "cat",
-        draw_cat,
-        ("orange", "brown", "black", "white", "gray"),
-        ("room", "room", "meadow", *STUDIO),
-    ),
+    Thing("cat", draw_cat, ("orange", *COATS), ("room", "room", "meadow", *STUDIO)),
     Thing("deer", draw_deer, ("brown",), ("meadow", "meadow", "snow", "sunset", *STUDIO)),
-    Thing(
-        "dog", draw_dog, ("brown", "black", "white", "gray"), ("meadow", "room", "snow", *STUDIO)
-    ),
+    Thing("dog", draw_dog, COATS, ("meadow", "room", "snow", *STUDIO)),
     Thing(
         "frog",
         draw_frog,
         ("green", "green", "brown", "yellow"),
         ("pond", "pond", "meadow", *STUDIO),
     ),
-    Thing(
-        "horse",
-        draw_horse,
-        ("brown", "black", "white", "gray"),
-        ("meadow", "meadow", "sunset", "snow", *STUDIO),
-    ),
+    Thing("horse", draw_horse, COATS, ("meadow", "meadow", "sunset", "snow", *STUDIO)),
     Thing("ship", draw_ship, PAINTS, ("sea", "sea", "sea", "sunset", *STUDIO)),
     Thing("truck", draw_truck, PAINTS, ("road", "road", "snow", "sunset", *STUDIO)),
 )

@@ -6,7 +6,16 @@ centred at y = 50.
 
 import numpy as np
 
-from stages.sources.drawing.canvas import Colour, Point, blob, ellipse, line, polygon, rectangle
+from stages.sources.drawing.canvas import (
+    Colour,
+    Point,
+    blob,
+    circle,
+    ellipse,
+    line,
+    polygon,
+    rectangle,
+)
 
 GROUND = 78.0
 WHITE = "#fbfbf8"
@@ -18,6 +27,12 @@ GLASS = "#33475c"
 PALE_GLASS = "#bfe2f5"
 LAMP = "#ffe58a"
 TAIL_LAMP = "#e0452f"
+LOAD_SHADES = {
+    ("#a3abb3", "#727a83"): ("gray",),
+    ("#9b6b45", "#6d472b"): ("brown", "orange"),
+    ("#f1e3c0", "#c9b489"): ("white", "yellow"),
+}
+"""Main and dark shade of a load space, and the colours that it could be mistaken for."""
 
 
 def draw_airplane(rng: np.random.Generator, colour: Colour) -> str:
@@ -28,15 +43,8 @@ def draw_airplane(rng: np.random.Generator, colour: Colour) -> str:
     accent = _accent(rng, colour)
     shift = rng.uniform(-3, 3)
     far_tip = top - rng.uniform(15, 19)
-    far = polygon(
-        [
-            (63 + shift, top + 3),
-            (41 + shift, far_tip),
-            (33 + shift, far_tip),
-            (44 + shift, top + 3),
-        ],
-        colour.dark,
-    )
+    corners = ((63, top + 3), (41, far_tip), (33, far_tip), (44, top + 3))
+    far = polygon([(x + shift, y) for x, y in corners], colour.dark)
     fin_top = top - rng.uniform(17, 21)
     fin = blob(
         f"M7 {top + 5} L4 {fin_top + 2} Q4 {fin_top} 6 {fin_top} L13 {fin_top} "
@@ -57,15 +65,8 @@ def draw_airplane(rng: np.random.Generator, colour: Colour) -> str:
     cockpit = blob(
         f"M81 {top + 3.5} L86 {top + 3.5} Q90 {top + 5.5} 91.5 49.5 L81 49.5 Z", _glass(colour)
     )
-    return (
-        far
-        + fin
-        + body
-        + belly
-        + cockpit
-        + _airplane_windows(rng, colour, top)
-        + _near_wings(rng, colour, shift)
-    )
+    windows = _airplane_windows(rng, colour, top)
+    return far + fin + body + belly + cockpit + windows + _near_wings(rng, colour, shift)
 
 
 def _airplane_windows(rng: np.random.Generator, colour: Colour, top: float) -> str:
@@ -75,7 +76,7 @@ def _airplane_windows(rng: np.random.Generator, colour: Colour, top: float) -> s
     if rng.random() < 0.5:
         return line([(30, y), (74, y)], shade, 3.6)
     step = rng.uniform(6.6, 7.8)
-    return "".join(ellipse((75 - step * i, y), (2.1, 2.1), shade) for i in range(7))
+    return "".join(circle((75 - step * i, y), 2.1, shade) for i in range(7))
 
 
 def _near_wings(rng: np.random.Generator, colour: Colour, shift: float) -> str:
@@ -169,7 +170,7 @@ def _portholes(rng: np.random.Generator, colour: Colour, deck: float) -> str:
     count = int(rng.integers(5, 7))
     shade = GLASS if colour.name in ("white", "yellow") else WHITE
     return "".join(
-        ellipse((18 + 60 / (count - 1) * i, deck + 8.5), (2.4, 2.4), shade) for i in range(count)
+        circle((18 + 60 / (count - 1) * i, deck + 8.5), 2.4, shade) for i in range(count)
     )
 
 
@@ -261,20 +262,8 @@ def _lorry_cab(rng: np.random.Generator, colour: Colour, left: float) -> str:
 
 def _load_shades(rng: np.random.Generator, colour: Colour) -> tuple[str, str]:
     """Main and dark shade of a load space, unlike the cab's colour."""
-    pairs = {
-        "gray": ("#a3abb3", "#727a83"),
-        "brown": ("#9b6b45", "#6d472b"),
-        "cream": ("#f1e3c0", "#c9b489"),
-    }
-    alike = {
-        "gray": "gray",
-        "brown": "brown",
-        "white": "cream",
-        "orange": "brown",
-        "yellow": "cream",
-    }
-    names = [name for name in pairs if name != alike.get(colour.name)]
-    return pairs[str(rng.choice(names))]
+    pairs = [shades for shades, alike in LOAD_SHADES.items() if colour.name not in alike]
+    return pairs[rng.choice(len(pairs))]
 
 
 def _cargo_box(rng: np.random.Generator, colour: Colour, right: float) -> str:
@@ -338,13 +327,9 @@ def _sign(rng: np.random.Generator, colour: Colour, top: float) -> str:
     if rng.random() < 0.6:
         side = rng.uniform(17, 19)
         x, y = 35.5 - side / 2, middle - side / 2
-        tape = rectangle((33.2, y), (4.6, side * 0.55), "#f3dcae")
-        return (
-            sheet
-            + rectangle((x, y), (side, side), "#b9814a", 1.5)
-            + rectangle((x, y), (side, 5), "#8f5f33")
-            + tape
-        )
+        parcel = rectangle((x, y), (side, side), "#b9814a", 1.5)
+        parcel += rectangle((x, y), (side, 5), "#8f5f33")
+        return sheet + parcel + rectangle((33.2, y), (4.6, side * 0.55), "#f3dcae")
     ink = {"white": WHITE, "yellow": colour.dark}.get(colour.name, colour.fill)
     shaft = rectangle((20, middle - 3.2), (18, 6.4), ink)
     return sheet + shaft + polygon([(36, middle - 9.5), (51, middle), (36, middle + 9.5)], ink)
@@ -353,12 +338,8 @@ def _sign(rng: np.random.Generator, colour: Colour, top: float) -> str:
 def _wheel(x: float, radius: float, arch: str | None = None) -> str:
     """Wheel standing on the ground, with a hub; `arch` paints the wheel arch behind it."""
     centre = (x, GROUND - radius)
-    back = ellipse(centre, (radius + 2, radius + 2), arch) if arch else ""
-    return (
-        back
-        + ellipse(centre, (radius, radius), TYRE)
-        + ellipse(centre, (radius * 0.45, radius * 0.45), HUB)
-    )
+    back = circle(centre, radius + 2, arch) if arch else ""
+    return back + circle(centre, radius, TYRE) + circle(centre, radius * 0.45, HUB)
 
 
 def _glass(colour: Colour) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.files.tensors import build_latents, read_latents, write_latents
+from stages.files.tensors import build_latents, read_latents, write_tensors
 
 NUM_PAIRS, MIB = 4096, 2**20
 
@@ -17,7 +17,7 @@ def test_latents_are_mapped_and_not_read_into_memory(tmp_path: Path) -> None:
     posterior = torch.randn(NUM_PAIRS, 4, 32, 32)
     num_bytes = 2 * posterior.nbytes
     latents = build_latents(posterior, posterior.clone(), ["train"] * NUM_PAIRS, 1.0)
-    write_latents(tmp_path / "latents", latents)
+    write_tensors(tmp_path / "latents", latents._asdict())
     del latents
     before = measure_own_memory()
     latents = read_latents(tmp_path / "latents")

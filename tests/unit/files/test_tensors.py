@@ -15,8 +15,6 @@ from stages.files.tensors import (
     read_prompt_embeds,
     read_tensors,
     write_finetuned,
-    write_latents,
-    write_prompt_embeds,
     write_tensors,
 )
 
@@ -28,7 +26,7 @@ def build_some_latents() -> Latents:
 
 def test_latents_come_back_as_written(tmp_path: Path) -> None:
     latents = build_some_latents()
-    write_latents(tmp_path / "new" / "latents.safetensors", latents)
+    write_tensors(tmp_path / "new" / "latents.safetensors", latents._asdict())
     found = read_latents(tmp_path / "new" / "latents.safetensors")
     assert all(torch.equal(one, other) for one, other in zip(found, latents, strict=True))
     assert found.scaling_factor.item() == 0.18215
@@ -36,7 +34,8 @@ def test_latents_come_back_as_written(tmp_path: Path) -> None:
 
 
 def test_prompt_embeds_come_back_as_written(tmp_path: Path) -> None:
-    write_prompt_embeds(tmp_path / "e", build_prompt_embeds(torch.ones(2, 3, 4), [1, 0, 1]))
+    embeds = build_prompt_embeds(torch.ones(2, 3, 4), [1, 0, 1])
+    write_tensors(tmp_path / "e", embeds._asdict())
     assert read_prompt_embeds(tmp_path / "e").caption_index.tolist() == [1, 0, 1]
 
 
@@ -63,7 +62,7 @@ def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "latents.safetensors"
-    write_latents(path, build_some_latents())
+    write_tensors(path, build_some_latents()._asdict())
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="is damaged"):
         read_latents(path)
@@ -78,7 +77,7 @@ def test_missing_tensors_are_named(tmp_path: Path) -> None:
 def test_nan_latents_are_refused(tmp_path: Path) -> None:
     latents = build_some_latents()
     latents.std[0, 0, 0, 0] = float("nan")
-    write_latents(tmp_path / "latents", latents)
+    write_tensors(tmp_path / "latents", latents._asdict())
     with pytest.raises(UserError, match="std holds values that are not finite"):
         read_latents(tmp_path / "latents")
 

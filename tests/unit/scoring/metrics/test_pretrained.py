@@ -7,7 +7,7 @@ from huggingface_hub.utils import httpx
 
 from stages.config.mistakes import UserError
 from stages.scoring.metrics.metric import Batch, Origin
-from stages.scoring.metrics.pretrained import Needs, Pretrained, load_metric
+from stages.scoring.metrics.pretrained import Pretrained, load_metric
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,8 @@ def build(load, **needs):
         scale="0 to 1",
         source="nobody 2024",
         origin=Origin("a model", "somebody/weights", "none"),
-        needs=Needs(size="3 GB", **needs),
+        size="3 GB",
+        **needs,
         load=load,
     )
 

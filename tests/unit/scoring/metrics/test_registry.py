@@ -49,5 +49,5 @@ def test_facts_names_the_scorer_only_where_it_is_used():
 def test_extra_metrics_say_which_weights_and_how_large(name):
     metric = EXTRA_METRICS[name]
     assert metric.origin is not None
-    assert metric.needs.size.endswith(("GB", "MB"))
+    assert metric.size.endswith(("GB", "MB"))
     assert metric.direction == "higher"
