@@ -62,8 +62,7 @@ def build_prompts(
         for protocol, (_, marketing) in lists.items()
         for row in marketing
     ]
-    more = read_rows(Path(params.file))
-    rows += more if params.protocol == "broad" else []
+    rows += read_rows(Path(params.file))
     columns = ["set", "class", "prompt", "finetuned_prompt", "protocol"]
     table = pd.DataFrame([*rows, *subject], columns=columns)
     table["finetuned_prompt"] = table["finetuned_prompt"].fillna(table["prompt"])

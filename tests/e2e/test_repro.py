@@ -83,7 +83,7 @@ def test_a_changed_table_of_prompts_is_read_and_encodes_nothing_again(project):
     assert project.repro("encode", "embed") == {"preflight", "prepare"}
     after = prompts.read_text()
     assert after.startswith(before)
-    assert after.endswith("marketing,hat,a blue hat,a blue hat\n")
+    assert after.endswith("marketing,hat,a blue hat,a blue hat,broad\n")
     table.write_text(f"{header}advert,hat,a blue hat\n")
     result = project.run("dvc", "repro", "encode")
     mistake = 'data/extra_prompts.csv, line 2: found set "advert"; should be in_domain or marketing'

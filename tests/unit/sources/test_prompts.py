@@ -128,7 +128,7 @@ def test_the_shipped_file_has_none():
     assert SHIPPED.read_text() == HEADER
 
 
-def test_the_papers_protocol_has_neither_added_prompts_nor_those_of_the_file(file):
+def test_the_papers_protocol_has_no_added_prompts(file):
     file.write_text(HEADER + "in_domain,cat,a sitting cat\n")
     added = {"added_class_templates": ("a drawing of a {}",)}
     added["added_marketing"] = make_params(file, "another thing").marketing
@@ -143,4 +143,4 @@ def test_the_papers_protocol_has_neither_added_prompts_nor_those_of_the_file(fil
         "a sitting cat": "broad",
     }
     papers = build_prompts(["cat"], broad.model_copy(update={"protocol": "paper"}))
-    assert papers["prompt"].tolist() == ["a photo of a cat", "a cat", "a thing"]
+    assert papers["prompt"].tolist() == ["a photo of a cat", "a cat", "a thing", "a sitting cat"]
