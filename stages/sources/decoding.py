@@ -7,12 +7,16 @@ import io
 import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from stages.config.mistakes import UserError
+from stages.sources.walking import read_file
 
 ORIENTATION = 0x0112
 """EXIF's tag, whose values 2 to 8 say how the picture is to be turned."""
@@ -34,6 +38,7 @@ UNREADABLE = {
     "SVG": re.compile(rb"^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!.*?>\s*)*<svg\b", re.DOTALL),
 }
 """How files begin that others show as pictures, and Pillow does not read."""
+NUM_HEAD_BYTES = 4096
 WHITE = "#ffffff"
 
 
@@ -50,31 +55,57 @@ def decode_picture(data: bytes, name: str) -> Decoded:
     Raises:
         UserError: The bytes of `name` are no whole picture, or one that nothing is learned from.
     """
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it has to say is said here
+    try:
+        with _quiet():
+            return _decode(Image.open(io.BytesIO(data)), name)
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: {explain_unreadable(data)}") from None
+    except Image.DecompressionBombError as error:
+        found, limit = (f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2])
+        raise UserError(
+            f"{name}: a picture of {found} pixels; at most {limit} are read; make it smaller"
+        ) from None
+    except Exception as error:  # of any type: Pillow's readers meet bytes of any kind
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{name}: not a whole picture ({reason}); replace it, or take it out"
+        ) from None
+
+
+def judge_file(path: Path) -> str:
+    """Why a file is no picture, from how it begins; "" if it may be one.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    head = read_file(path, NUM_HEAD_BYTES)
+    try:
+        with _quiet(), Image.open(path):
+            return ""
+    except UnidentifiedImageError:
+        return explain_unreadable(head)
+    except Exception:  # of any type: a picture that is damaged, which is told where it is decoded
+        return ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's own words off the screen: what matters of them is said in ours."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            image = Image.open(io.BytesIO(data))
-            _check_shape(image, name)
-            image.load()
-            first = image.copy()
-            orientation, remarks = _read_orientation(image)
-            rgb = _convert(first, name)
-            remarks += _look_at_frames(image, rgb, name)
-        except UserError:
-            raise
-        except UnidentifiedImageError:
-            raise UserError(f"{name}: {explain_unreadable(data)}") from None
-        except Image.DecompressionBombError as error:
-            found, limit = (f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2])
-            raise UserError(
-                f"{name}: a picture of {found} pixels; at most {limit} are read; make it smaller"
-            ) from None
-        except Exception as error:  # of any type: Pillow's readers meet bytes of any kind
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(
-                f"{name}: not a whole picture ({reason}); replace it, or take it out"
-            ) from None
+        yield
+
+
+def _decode(image: Image.Image, name: str) -> Decoded:
+    _check_shape(image, name)
+    image.load()
+    first = image.copy()
+    orientation, remarks = _read_orientation(image)
+    rgb = _convert(first, name)
+    remarks += _look_at_frames(image, rgb, name)
     return Decoded(rgb.transpose(TURNS[orientation]) if orientation in TURNS else rgb, remarks)
 
 
@@ -83,7 +114,7 @@ def explain_unreadable(head: bytes) -> str:
     for kind, pattern in UNREADABLE.items():
         if pattern.match(head):
             return f"{kind}, which is not read: save it as PNG or JPEG"
-    return "not a picture of a known format"
+    return "no picture of a known format"
 
 
 def _check_shape(image: Image.Image, name: str) -> None:

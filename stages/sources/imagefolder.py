@@ -9,11 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from stages.config.mistakes import UserError, enumerate_keys, suggest
 from stages.config.params import DataParams
-from stages.sources.decoding import explain_unreadable
+from stages.sources.decoding import judge_file
 from stages.sources.rows import read_rows, tidy_text
 from stages.sources.source import Entry, Source, build_loader
 from stages.sources.walking import Found, Note, normalise, read_file, walk, word_missing
@@ -25,7 +23,6 @@ FILE_COLUMNS = ("file_name", "filename", "file", "image", "image_file", "path")
 CAPTION_COLUMNS = ("text", "caption")
 REPEATS = re.compile(r"^\d+_")
 """Before the name of kohya's folders: how often a picture counts."""
-NUM_HEAD_BYTES = 4096
 NUM_SHOWN = 5
 
 
@@ -75,23 +72,12 @@ def open_files(
 
 def list_pictures(files: Sequence[Found]) -> tuple[list[Found], list[Note]]:
     """The files that are pictures, by their names or by how they begin; and the others."""
-    reasons = [(found, _judge(found)) for found in files]
+    reasons = [
+        (found, "" if found.path.suffix.lower() in SUFFIXES else judge_file(found.path))
+        for found in files
+    ]
     pictures = [found for found, reason in reasons if not reason]
     return pictures, [Note(found.name, reason) for found, reason in reasons if reason]
-
-
-def _judge(found: Found) -> str:
-    """Why a file is no picture; "" if it is one."""
-    if found.path.suffix.lower() in SUFFIXES:
-        return ""
-    with found.path.open("rb") as file:
-        head = file.read(NUM_HEAD_BYTES)
-        file.seek(0)
-        try:
-            Image.open(file)
-        except Exception:  # of any type: Pillow's readers meet bytes of any kind
-            return explain_unreadable(head).replace("not a picture of a known format", "no picture")
-    return ""
 
 
 def _find_table(root: Path, others: Sequence[Note]) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.config.mistakes import UserError
+from stages.config.params import UNFIT
 
 LITTER = (
     "__macosx",
@@ -73,14 +74,15 @@ def digest_files(files: Sequence[Found]) -> str:
     return digest.hexdigest()
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file.
+def read_file(path: Path, count: int = -1) -> bytes:
+    """The bytes of a file, or the first `count`.
 
     Raises:
         UserError: It cannot be read.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(count)
     except OSError as error:
         raise UserError(f"{path}: not readable ({error.strerror})") from None
 
@@ -132,7 +134,7 @@ def _judge(entry: os.DirEntry) -> str:
     """Why an entry is left out without a look into it; "" if it is not."""
     if entry.name.startswith(".") or entry.name.lower() in LITTER:
         return "hidden, or left by a program"
-    if entry.name.encode(errors="replace").decode() != entry.name:  # bytes that are no UTF-8
+    if any(unicodedata.category(c) in UNFIT for c in entry.name):  # bytes that are no UTF-8, too
         return "name that is no text: rename it"
     if entry.is_symlink() and not Path(entry.path).exists():
         return "link to what is not there"

@@ -99,7 +99,7 @@ def test_what_is_transparent_is_white(mode):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not a picture of a known format"),
+        (b"", "no picture of a known format"),
         (b"\0\0\0\x18ftypheic", "HEIC, which is not read: save it as PNG or JPEG"),
         (b"\xff\x0a123", "JPEG XL, which is not read"),
         (b'<?xml version="1.0"?>\n<svg xmlns="x">', "SVG, which is not read"),

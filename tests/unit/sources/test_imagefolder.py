@@ -4,6 +4,7 @@ import unicodedata
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stages.config.mistakes import UserError
 from stages.sources.drawing.pictures import draw_picture
@@ -108,7 +109,7 @@ def test_captions_lie_in_text_files_beside_the_pictures(tmp_path):
     (tmp_path / "README.txt").write_text("notes")
     entries, notes = take(tmp_path)
     assert entries == {"a.png": (None, "a red cat"), "b.jpg": (None, "a dog")}
-    assert notes == {"c.png": "no caption", "README.txt": "no picture"}
+    assert notes == {"c.png": "no caption", "README.txt": "no picture of a known format"}
 
 
 def test_kohyas_folders_are_classes_whose_repeats_are_told(tmp_path):
@@ -143,13 +144,15 @@ def test_classes_that_not_all_pictures_have_are_not_used_and_that_is_said(tmp_pa
 def test_pictures_are_known_by_their_content_and_others_are_told(tmp_path):
     write_folder(tmp_path, ["cat/a.png", "d.png"])
     (tmp_path / "cat/a.png").rename(tmp_path / "cat/blob")
+    big = Image.effect_noise((90, 90), 50)  # its directory lies at the end of the file
+    big.save(tmp_path / "cat/tiff", "TIFF")
     (tmp_path / "cat/b.heic").write_bytes(b"\0\0\0\x18ftypheic")
     (tmp_path / "cat/c.db").write_bytes(b"")
     entries, notes = take(tmp_path)
-    assert entries == {"cat/blob": ("cat", None)}
+    assert entries == {"cat/blob": ("cat", None), "cat/tiff": ("cat", None)}
     assert notes == {
         "cat/b.heic": "HEIC, which is not read: save it as PNG or JPEG",
-        "cat/c.db": "no picture",
+        "cat/c.db": "no picture of a known format",
         "d.png": "in no class's folder",
     }
 

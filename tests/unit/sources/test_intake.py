@@ -53,14 +53,15 @@ def test_a_line_for_each_source_counts_what_was_left_out_and_why(tmp_path, caplo
     intake = take_in(params, Taught("dreambooth", params.subject))
     assert caplog.messages == [
         f"pairs: {pictures}, 6 pictures, taken {{'train': 4, 'validation': 2}}; left out or noted: "
-        "1 hidden, or left by a program (cat/.DS_Store), 1 no picture (cat/notes.md)",
+        "1 hidden, or left by a program (cat/.DS_Store), 1 no picture of a known format "
+        "(cat/notes.md)",
         f"subject: {subject}, 3 pictures, taken {{'subject': 2, 'subject_held_out': 1}}; left out "
         "or noted: 1 hidden, or left by a program (.ipynb_checkpoints)",
         "prompts: {'in_domain': 10, 'marketing': 6, 'subject': 8}",
     ]
     assert intake.left_out.to_numpy().tolist() == [
         ["pairs", "cat/.DS_Store", "hidden, or left by a program"],
-        ["pairs", "cat/notes.md", "no picture"],
+        ["pairs", "cat/notes.md", "no picture of a known format"],
         ["subject", ".ipynb_checkpoints", "hidden, or left by a program"],
     ]
 
