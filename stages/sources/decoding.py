@@ -61,7 +61,7 @@ def decode_picture(data: bytes, name: str) -> Decoded:
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(f"{name}: {explain_unreadable(data)}") from None
+        raise UserError(f"{name}: {explain_unreadable(data)}; replace it, or take it out") from None
     except Image.DecompressionBombError as error:
         found, limit = (f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2])
         raise UserError(

@@ -98,8 +98,9 @@ def _list_captioned(
     kinds = (FILE_COLUMNS, CAPTION_COLUMNS)
     wanted = [next((name for name in names if name in columns), None) for names in kinds]
     if rows and None in wanted:
+        hint = "; separate columns by commas" if len(columns) == 1 else ""
         raise UserError(
-            f"{rows[0][0]}: needs file_name and text (or caption), found {', '.join(columns)}"
+            f"{rows[0][0]}: needs file_name and text (or caption), found {', '.join(columns)}{hint}"
         )
     names = {found.name for found in pictures}
     entries: dict[str, Entry] = {}
@@ -158,8 +159,9 @@ def _list_folders(
     if folders and not captions:
         raise UserError(_word_unknown(root, sorted(folders), pictures, classes))
     if not entries or not any(entry.class_name or entry.caption for entry in entries):
+        found = f"{len(entries)} pictures without class or caption" if entries else "no pictures"
         raise UserError(
-            f"{root}: no pictures; expected a subfolder for each of prepare.classes, or "
+            f"{root}: {found}; expected a subfolder for each of prepare.classes, or "
             f"{' or '.join(TABLES[:2])} with file_name and text, or a .txt beside each picture"
         )
     if captions:

@@ -56,6 +56,7 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
         ("file_name,text\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice"),
         ("file_name,text\na.png,\n", r"line 2: the text of a\.png is empty"),
         ("file_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
+        ("file_name;text\na.png;x\n", "found file_name;text; separate columns by commas"),
         ("file_name,text\n", "lists no pictures"),
     ],
 )
@@ -79,6 +80,9 @@ def test_imagefolder_refuses_missing_empty_and_unknown_folders(tmp_path):
     with pytest.raises(UserError, match="no folder"):
         open_source(make_data("imagefolder", tmp_path / "nowhere"), CLASSES)
     with pytest.raises(UserError, match="no pictures; expected a subfolder for each"):
+        open_source(make_data("imagefolder", tmp_path), CLASSES)
+    write_folder(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(UserError, match="2 pictures without class or caption; expected a sub"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
     write_folder(tmp_path, ["lynx/a.png"])
     with pytest.raises(UserError, match=r"folder lynx is none of prepare\.classes \(cat, dog\)"):
