@@ -1,9 +1,9 @@
 """The map: a line per stage, in execution order, a line per folder, and what the letters mean.
 
     stage      reads -> writes; V is baseline or finetuned
-    check      params.yaml -> a mark that it is valid
-    preflight  pictures, prompts, base, scorer -> data/subject.json, empty for most methods
-    prepare    a source of pictures, prompts -> data/pairs.parquet, data/prompts.csv
+    check      params.yaml, names of source files -> data/checked.json, which changes with the files
+    preflight  pictures, prompts, base, scorer -> data/chosen.csv, left_out.csv, subject.json
+    prepare    chosen pictures, prompts -> data/pairs.parquet, data/prompts.csv
     embed      pairs, scorer -> data/image_embeds.safetensors
     encode     pairs, VAE, text encoder -> data/latents.safetensors, data/prompt_embeds.safetensors
     finetune   what `encode` wrote, base -> models/finetuned/, plots/data/: losses, finetune.json

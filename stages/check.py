@@ -1,19 +1,32 @@
-"""Check params.yaml before any other stage starts.
+"""Check params.yaml before any other stage starts, and look whether the sources have changed.
 
 DVC removes what a stage wrote before it runs it again. So a mistake must be found by a stage of
-its own, on which all others depend: then earlier results stay as they were. Reads params.yaml;
-writes data/checked.txt, which is always the same, so that nothing runs again because of it.
+its own, on which all others depend: then earlier results stay as they were. It runs each time, as
+DVC cannot watch the sources itself. Reads params.yaml and which files lie under the sources; writes
+data/checked.json, which changes only with those files.
 """
+
+import json
 
 from stages.config import paths
 from stages.config.params import load_params
 from stages.run.entry import run_stage
+from stages.sources.watching import watch_sources
 
 
 def main() -> None:
-    """Leave the mark of valid params, or name every mistake."""
-    load_params()
-    paths.CHECKED.write_text("params.yaml is valid\n", encoding="utf-8")
+    """Leave the mark of valid params with a digest of the sources, or name every mistake."""
+    params = load_params()
+    watched = watch_sources(params, read_earlier())
+    paths.CHECKED.write_text(json.dumps(watched, indent=2) + "\n", encoding="utf-8")
+
+
+def read_earlier() -> dict[str, dict]:
+    """What was written the last time; empty if there is nothing, or nothing whole."""
+    try:
+        return json.loads(paths.CHECKED.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def main() -> None:
     write_log(history)
     write_json(summarise(training, history), paths.TRAINING)
     write_cost(cost, paths.TRAINING_COST)
-    mark_finished(scratch)
+    mark_finished(scratch, paths.TRAINING_COST)
 
 
 def read_lesson(params: Params, unet: UNet2DConditionModel, scratch: Path) -> Lesson:

@@ -2,14 +2,18 @@
 
 DVC removes what a stage wrote before it runs it again. So a missing or damaged file must be found
 by a stage of its own, before results are touched; downloads happen here, too. Reads the data
-source, prompts, base and scorer; writes data/subject.json, which is empty for most methods.
+source, prompts, base and scorer. Writes data/chosen.csv, the pictures that `prepare` will take and
+a hash of their pixels; data/left_out.csv, what was not taken as it is, and why; and
+data/subject.json, which is empty for most methods.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 
-from tqdm import tqdm
+from transformers import CLIPTokenizer
 
 from stages.adapters.methods import choose_weights
 from stages.adapters.word import find_initializer
@@ -21,42 +25,43 @@ from stages.base.components import (
     load_unet,
     load_vae,
 )
+from stages.base.prompts import find_cut_text
 from stages.config import paths
-from stages.config.mistakes import UserError
+from stages.config.mistakes import UserError, show
 from stages.config.params import (
     BaseParams,
     FinetuneParams,
     Params,
-    PrepareParams,
-    SubjectParams,
     load_params,
 )
 from stages.files.hub import require_model
-from stages.files.taught import write_taught
+from stages.files.tables import write_table
+from stages.files.taught import Taught, write_taught
 from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import describe_scorer, load_scorer
-from stages.sources.choosing import choose_pictures
-from stages.sources.opening import open_source
-from stages.sources.prompts import build_prompts
-from stages.sources.subject import choose_subject, open_subject
+from stages.sources.intake import Intake, build_all_prompts, open_all, take_in
+from stages.sources.walking import Note
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Write which subject is taught, once all is there; or name what is missing or damaged."""
+    """Write what was chosen and left out, once all is there; or name what is wrong."""
     params = load_params()
-    require_all(params)
-    decode_pictures(params.chosen, params.prepare)
+    taught = (
+        Taught(params.finetune.method, params.subject) if params.finetune.learns_subject else None
+    )
+    require_all(params, taught)
+    intake = take_in(params, taught)
     open_models(params.chosen, params.finetune, params.score.extra_metrics)
-    if params.finetune.learns_subject:
-        open_subject_pictures(params.subject)
-        check_words(params.chosen, params.finetune, params.subject)
+    check_words(params, intake, taught)
     write_taught(params, paths.SUBJECT)
+    write_table(intake.chosen, paths.CHOSEN)
+    write_table(intake.left_out, paths.LEFT_OUT)
 
 
-def require_all(params: Params) -> None:
+def require_all(params: Params, taught: Taught | None) -> None:
     """Look for base, scorer, prompts and pictures, before the long work of reading them.
 
     Raises:
@@ -67,8 +72,8 @@ def require_all(params: Params) -> None:
     looks: list[Callable[[], object]] = [
         lambda: require_model(describe_base(base)),
         lambda: scorer and require_model(scorer),
-        lambda: build_prompts(params.prepare.classes, params.prompts),
-        lambda: open_source(base.data, params.prepare.classes),
+        lambda: build_all_prompts(params, taught),
+        lambda: open_all(params, taught),
         lambda: require_optimizer(params.finetune),
     ]
     problems = []
@@ -90,19 +95,6 @@ def require_optimizer(finetune: FinetuneParams) -> None:
         )
 
 
-def decode_pictures(base: BaseParams, prepare: PrepareParams) -> None:
-    """Decode each picture that `prepare` will take from files."""
-    source = open_source(base.data, prepare.classes)
-    choice = choose_pictures(
-        source, prepare.classes, prepare.num_pairs, prepare.num_validation_pairs, prepare.seed
-    )
-    if base.data.source == "drawn":
-        return  # pictures that are drawn cannot be damaged
-    order = sorted([*choice.train, *choice.validation])  # as sources store them
-    for index in tqdm(order, desc="preflight", unit=" pictures", mininterval=1):
-        source.load_image(index)
-
-
 def open_models(base: BaseParams, finetune: FinetuneParams, extra_metrics: Sequence[str]) -> None:
     """Load each part of the base, the scorer and the extra metrics, and drop it again.
 
@@ -120,20 +112,49 @@ def open_models(base: BaseParams, finetune: FinetuneParams, extra_metrics: Seque
     load_extra_metrics(extra_metrics, scorer.device)
 
 
-def open_subject_pictures(subject: SubjectParams) -> None:
-    """Decode each picture of the subject."""
-    source = open_subject(subject, subject.class_name)
-    choice = choose_subject(source, subject)
-    for index in (*choice.train, *choice.validation):
-        source.load_image(index)
+def check_words(params: Params, intake: Intake, taught: Taught | None) -> None:
+    """Refuse a new word that is not new, or is in others; note what the text encoder cuts."""
+    tokenizer, _ = load_text_encoder(params.chosen, choose_device())
+    captions, prompts = intake.chosen["caption"], intake.prompts["finetuned_prompt"]
+    if taught and taught.method == "textual_inversion":
+        word, num_vectors = (
+            taught.subject.placeholder,
+            params.finetune.textual_inversion.num_vectors,
+        )
+        find_initializer(tokenizer, word, taught.subject.initializer, num_vectors)
+        refuse_part_of_word(word, [*captions, *prompts])
+    intake.notes["captions"] = note_cuts(tokenizer, captions, "captions")
+    intake.notes["prompts"] = note_cuts(tokenizer, prompts, "prompts")
 
 
-def check_words(base: BaseParams, finetune: FinetuneParams, subject: SubjectParams) -> None:
-    """Refuse a new word that is not new, or that would start as several tokens."""
-    if finetune.method == "textual_inversion":
-        tokenizer, _ = load_text_encoder(base, choose_device())
-        num_vectors = finetune.textual_inversion.num_vectors
-        find_initializer(tokenizer, subject.placeholder, subject.initializer, num_vectors)
+def refuse_part_of_word(placeholder: str, texts: Sequence[str]) -> None:
+    """Refuse a placeholder that is inside another word, which would become the new one there."""
+    inside = re.compile(rf"(?<=\w){re.escape(placeholder)}|{re.escape(placeholder)}(?=\w)", re.I)
+    for text in texts:
+        if inside.search(text):
+            raise UserError(
+                f"subject.placeholder: {placeholder} is a part of a word of {show(text)}; should "
+                "be in none, such as <thing>"
+            )
+
+
+def note_cuts(tokenizer: CLIPTokenizer, texts: Iterable[str], what: str) -> list[Note]:
+    """Note the texts of which the text encoder does not see the end, and log how many there are."""
+    distinct = list(dict.fromkeys(texts))
+    notes = [
+        Note(text, f"end is not seen: {cut}")
+        for text in distinct
+        if (cut := find_cut_text(tokenizer, text))
+    ]
+    if notes:
+        seen = Counter(map(tuple, tokenizer(distinct, truncation=True).input_ids))
+        num_equal = sum(count for count in seen.values() if count > 1)
+        equal = f", {num_equal} are equal then and count several times" if num_equal else ""
+        logger.warning(
+            "%d %s are cut at %d tokens%s; %s lists them",
+            *(len(notes), what, tokenizer.model_max_length, equal, paths.LEFT_OUT),
+        )
+    return notes
 
 
 if __name__ == "__main__":

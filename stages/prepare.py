@@ -1,16 +1,14 @@
 """Make the captioned pairs to train on and the prompts to sample.
 
-Reads the data source that the chosen base names, and data/subject.json. Writes data/pairs.parquet,
-data/prompts.csv and plots/pairs.png, a sheet to look at. Every later stage sees pictures and
-captions as they are here.
+Reads what `preflight` chose, data/chosen.csv and data/subject.json, and the source. Writes
+data/pairs.parquet, data/prompts.csv and plots/pairs.png, a sheet to look at. Every later stage sees
+pictures and captions as they are here.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -19,7 +17,6 @@ from tqdm import tqdm
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import load_params
-from stages.files.captions import fill_template
 from stages.files.images import (
     decode_image,
     draw_sheet,
@@ -28,15 +25,12 @@ from stages.files.images import (
     write_png,
 )
 from stages.files.pictures import LazyColumn, read_rows, write_pictures
-from stages.files.tables import PAIRS_SCHEMA, write_table
+from stages.files.tables import PAIRS_SCHEMA, read_csv, write_table
 from stages.files.taught import read_taught
 from stages.run.entry import run_stage
 from stages.run.scratch import use_folder
-from stages.sources.choosing import choose_pictures
-from stages.sources.opening import open_source
-from stages.sources.prompts import Row, build_prompts, list_subject_prompts
-from stages.sources.source import Entry, Source
-from stages.sources.subject import choose_subject, open_subject
+from stages.sources.intake import CHOSEN_SCHEMA, build_all_prompts, open_all
+from stages.sources.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -49,82 +43,40 @@ MAX_LABEL = 40
 def main() -> None:
     """Make pairs and prompts as params.yaml says."""
     params = load_params()
-    prepare, base = params.prepare, params.chosen
-    logger.info("source %s, %s", base.data.source, prepare)
-    source = open_source(base.data, prepare.classes)
-    choice = choose_pictures(
-        source, prepare.classes, prepare.num_pairs, prepare.num_validation_pairs, prepare.seed
-    )
-    templates = prepare.caption_templates
-    parts = [
-        Part("train", source, choice.train, templates),
-        Part("validation", source, choice.validation, templates),
-    ]
-    subject_prompts: list[Row] = []
-    if taught := read_taught(paths.SUBJECT):
-        source = open_subject(taught.subject, taught.learned)
-        choice = choose_subject(source, taught.subject)
-        templates = taught.subject.caption_templates
-        parts += [
-            Part("subject", source, choice.train, templates),
-            Part("subject_held_out", source, choice.validation, templates),
-        ]
-        subject_prompts = list_subject_prompts(taught, params.prompts.subject_templates)
-    pairs = pd.concat([build_pairs(part) for part in parts], ignore_index=True)
-    with load_pictures(parts, base.resolution_px) as pictures:
+    taught = read_taught(paths.SUBJECT)
+    pairs = read_csv(paths.CHOSEN, CHOSEN_SCHEMA, "preflight")
+    pairs["class"] = pairs["class"].where(pairs["class"] != "")  # a picture may have none
+    with load_pictures(pairs, open_all(params, taught), params.chosen.resolution_px) as pictures:
         write_pictures(pairs, pictures, paths.PAIRS, PAIRS_SCHEMA)
-    prompts = build_prompts(prepare.classes, params.prompts, subject_prompts)
+    prompts = build_all_prompts(params, taught)
     write_table(prompts, paths.PROMPTS)
-    write_png(draw_pairs(paths.PAIRS, prepare.classes), paths.PAIRS_SHEET)
+    write_png(draw_pairs(paths.PAIRS, params.prepare.classes), paths.PAIRS_SHEET)
     logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
 
 
-class Part(NamedTuple):
-    """The pairs of a split: which pictures of a source, and the templates of their captions."""
-
-    split: str
-    source: Source
-    indices: Sequence[int]
-    templates: Sequence[str]
-
-
-def build_pairs(part: Part) -> pd.DataFrame:
-    """The pairs of a split without their pictures; each class takes the templates in turn."""
-    entries = [part.source.entries[index] for index in part.indices]
-    turns: Counter[str | None] = Counter()
-    captions = [entry.caption or _fill_next(entry, part.templates, turns) for entry in entries]
-    return pd.DataFrame(
-        {
-            "caption": captions,
-            "class": pd.Series([entry.class_name for entry in entries], dtype="str"),
-            "split": part.split,
-            "source_id": [entry.source_id for entry in entries],
-        }
-    )
-
-
-def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None]) -> str:
-    if entry.class_name is None:
-        raise UserError(f"{entry.source_id}: the picture has neither a caption nor a class")
-    template = templates[turns[entry.class_name] % len(templates)]
-    turns[entry.class_name] += 1
-    return fill_template(template, entry.class_name)
-
-
 @contextmanager
-def load_pictures(parts: Sequence[Part], resolution_px: int) -> Iterator[Iterator[bytes]]:
-    """Give PNGs of the pictures, square and resized, in the order of the parts.
+def load_pictures(
+    pairs: pd.DataFrame, sources: Mapping[str, Source], resolution_px: int
+) -> Iterator[Iterator[bytes]]:
+    """Give PNGs of the pictures, square and resized, in the order of the pairs.
 
     They are loaded in the order in which sources store them, and wait on the disk: a million don't
     fit in memory.
+
+    Args:
+        pairs: Of which `split` and `source_id` say where each picture is.
+        sources: By split.
+        resolution_px: Of the squares.
+
+    Raises:
+        UserError: A picture is not there any more.
     """
-    order = [(part.source, index) for part in parts for index in part.indices]
-    stored = sorted(range(len(order)), key=lambda place: (order[place][0].name, order[place][1]))
+    stored = sorted(find_places(pairs, sources))
     places = {}
     with use_folder("prepare") as folder, (folder / "pictures").open("w+b") as file:
-        for place in tqdm(stored, desc="pictures", unit=" pictures", mininterval=1):
-            source, index = order[place]
-            data = encode_png(resize_to_square(source.load_image(index), resolution_px))
+        for split, index, place in tqdm(stored, desc="pictures", unit=" pictures", mininterval=1):
+            image = sources[split].load_image(index)
+            data = encode_png(resize_to_square(image, resolution_px))
             places[place] = (file.tell(), len(data))
             file.write(data)
 
@@ -133,7 +85,22 @@ def load_pictures(parts: Sequence[Part], resolution_px: int) -> Iterator[Iterato
             file.seek(offset)
             return file.read(size)
 
-        yield map(read, range(len(order)))
+        yield map(read, range(len(pairs)))
+
+
+def find_places(
+    pairs: pd.DataFrame, sources: Mapping[str, Source]
+) -> Iterator[tuple[str, int, int]]:
+    """Of each pair its split, the index of its picture in the source, and its own place."""
+    for split, rows in pairs.groupby("split", sort=False):
+        source = sources[str(split)]
+        indices = {entry.source_id: index for index, entry in enumerate(source.entries)}
+        for place, source_id in rows["source_id"].items():
+            if source_id not in indices:
+                raise UserError(
+                    f"{source.name}: {source_id} is not there any more; run `dvc repro preflight`"
+                )
+            yield str(split), indices[source_id], place
 
 
 def draw_pairs(path: Path, classes: Sequence[str]) -> Image.Image:

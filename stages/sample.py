@@ -67,7 +67,7 @@ def main(variant: str = "") -> None:
     if is_main_process():
         publish(table, paths.SAMPLES[variant])
         write_cost(cost, paths.SAMPLING_COST[variant])
-        mark_finished(table.parent)
+        mark_finished(table.parent, paths.SAMPLING_COST[variant])
         num_bad = (~read_rows(table, SAMPLES_SCHEMA, "sample")["is_finite"]).sum()
         logger.info("sample: %d of %d not finite", num_bad, len(rows))
 

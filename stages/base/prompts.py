@@ -1,6 +1,5 @@
 """Prompt strings to prompt embeddings, as StableDiffusionPipeline makes them."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from stages.files.tensors import map_tensor
 
-logger = logging.getLogger(__name__)
-
 BATCH_SIZE = 64
 
 
@@ -20,11 +17,9 @@ def encode_distinct(
 ) -> tuple[list[str], Tensor]:
     """The empty prompt and each distinct prompt, K in all, and their embeddings, (K, L, D).
 
-    These lie in a file in `folder`, as they may be larger than the memory. Prompts that are cut are
-    logged.
+    These lie in a file in `folder`, as they may be larger than the memory.
     """
     distinct = list(dict.fromkeys(["", *prompts]))
-    warn_of_cuts(tokenizer, distinct)
     shape = (len(distinct), tokenizer.model_max_length, text_encoder.config.hidden_size)
     embeds = map_tensor(folder / "prompt_embeds", shape)
     for first in range(0, len(distinct), BATCH_SIZE):
@@ -56,14 +51,6 @@ def find_cut_text(tokenizer: CLIPTokenizer, prompt: str) -> str:
     input_ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
     kept = tokenizer.model_max_length - 1  # the last place is the end token's
     return tokenizer.decode(input_ids[kept:-1]).strip() if len(input_ids) > kept + 1 else ""
-
-
-def warn_of_cuts(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
-    """Log each prompt of which the text encoder does not see all, and what it misses."""
-    for prompt in prompts:
-        if cut := find_cut_text(tokenizer, prompt):
-            limit = tokenizer.model_max_length
-            logger.warning("%r is past %d tokens: %r is cut", prompt, limit, cut)
 
 
 def encode_batch(

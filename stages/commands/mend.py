@@ -19,15 +19,29 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import parse_yaml
 from voluptuous import Invalid
 
+from stages.config.mistakes import UserError
+
+CONFLICT = "<<<<<<< "
+"""How a merge conflict begins."""
+
 
 def main() -> None:
     """Mend the current folder, and say what was removed."""
-    for path in mend(Path()):
+    try:
+        mended = mend(Path())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    for path in mended:
         sys.stderr.write(f"{path} was cut off by a kill; removed, `dvc repro` makes it again\n")
 
 
 def mend(folder: Path) -> list[Path]:
-    """Remove DVC's files that are not whole, and empty entries; their paths, in `folder`."""
+    """Remove DVC's files that are not whole, and empty entries; their paths, in `folder`.
+
+    Raises:
+        UserError: dvc.lock is not cut off, but holds a merge conflict.
+    """
+    refuse_conflict(folder / "dvc.lock")
     parsers: dict[Path, Callable[[str], Any]] = {
         Path("dvc.lock"): lambda text: COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, "dvc.lock")),
         Path(".dvc/tmp/rwlock"): json.loads,
@@ -39,6 +53,16 @@ def mend(folder: Path) -> list[Path]:
     for entry in empty:
         entry.rmdir()
     return broken + [Path(os.path.relpath(entry, folder)) for entry in empty]
+
+
+def refuse_conflict(lock: Path) -> None:
+    """Say how to mend a dvc.lock of two branches, both of which are whole."""
+    lines = lock.read_text(encoding="utf-8", errors="replace").splitlines() if lock.exists() else []
+    if any(line.startswith(CONFLICT) for line in lines):
+        raise UserError(
+            f"{lock.name} holds a merge conflict; take one side, then run what differs: "
+            "`git checkout --theirs dvc.lock && dvc repro` (or --ours)"
+        )
 
 
 def _list_run_cache(folder: Path) -> list[Path]:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 VARIANTS = ("baseline", "finetuned")
 
-CHECKED = Path("data/checked.txt")
+CHECKED = Path("data/checked.json")
 SUBJECT = Path("data/subject.json")
+CHOSEN = Path("data/chosen.csv")
+LEFT_OUT = Path("data/left_out.csv")
 
 PAIRS = Path("data/pairs.parquet")
 PROMPTS = Path("data/prompts.csv")

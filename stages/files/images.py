@@ -1,10 +1,13 @@
-"""Pictures in and out: encoded bytes, PNG files and contact sheets. In memory they are PIL, RGB."""
+"""Our own pictures in and out: encoded bytes, PNG files, contact sheets. In memory: PIL, RGB.
+
+Those from outside, of any format, are decoded in stages/sources/decoding.py.
+"""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from stages.config.mistakes import UserError
 from stages.files.atomic import replace_file
@@ -14,24 +17,17 @@ MARGIN_PX, GAP_PX = 16, 4
 
 
 def decode_image(data: bytes, name: str) -> Image.Image:
-    """Decode a PNG, JPEG or similar to RGB, the right way up, transparent parts on white.
+    """Decode a picture that a stage wrote, to RGB.
 
     Raises:
-        UserError: The bytes of `name` are no whole picture, or of more than 8 bits a channel.
+        UserError: The bytes of `name` are no whole picture.
     """
     try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        image.load()
+        return Image.open(io.BytesIO(data)).convert("RGB")
     except UnidentifiedImageError:
         raise UserError(f"{name}: not a picture of a known format") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{name}: not a whole picture ({error})") from None
-    if image.mode.startswith(("I", "F")):
-        raise UserError(f"{name}: a picture of mode {image.mode}; expected 8 bits a channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
-    return image.convert("RGB")
 
 
 def encode_png(image: Image.Image) -> bytes:

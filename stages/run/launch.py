@@ -19,6 +19,7 @@ from stages.run.processes import LAUNCHER, SHARDED, is_launched
 
 MACHINE = ("MACHINE_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What tells a machine among several its place: its number from 0, and where number 0 listens."""
+OWN_CONFIG = str(Path(__file__).with_suffix(".yaml"))
 REFUSED = ("DEEPSPEED", "MEGATRON_LM")
 """Types of a config file: each would bring its own optimizer and checkpoints."""
 FAILED, INTERRUPTED = 1, 130
@@ -68,13 +69,12 @@ def build_arguments(launch: LaunchParams, environment: Mapping[str, str]) -> lis
         arguments += ["--main_process_ip", address, "--main_process_port", port]
     else:
         arguments += ["--main_process_port", "0"]  # a free one
-    if launch.config_file is not None:
-        if not Path(launch.config_file).is_file():
-            raise UserError(
-                f"params.yaml: launch.config_file: no file {launch.config_file}; "
-                "`accelerate config --config_file FILE` writes one"
-            )
-        arguments += ["--config_file", launch.config_file]
+    if launch.config_file is not None and not Path(launch.config_file).is_file():
+        raise UserError(
+            f"params.yaml: launch.config_file: no file {launch.config_file}; "
+            "`accelerate config --config_file FILE` writes one"
+        )
+    arguments += ["--config_file", launch.config_file or OWN_CONFIG]
     arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
     return arguments
 
@@ -83,7 +83,7 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     """Run `accelerate launch` in this process, which becomes the agent that watches the others.
 
     Raises:
-        UserError: The config file asks for what can't train here.
+        UserError: The config file is broken, or asks for what can't train here.
     """
     # Seconds of imports, which only several processes need.
     import torch  # noqa: PLC0415
@@ -98,16 +98,28 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # a page for each failure
     parser = launch_command_parser()
     parsed = parser.parse_args([*arguments, "-m", "stages.run.launch", stage, *args])
-    if parsed.config_file is not None:
-        kind = load_config_from_file(parsed.config_file).distributed_type.value
-        if kind in REFUSED:
-            raise UserError(
-                f"{parsed.config_file}: found distributed_type {kind}, which trains by an "
-                "optimizer and checkpoints of its own; it should be MULTI_GPU, or FSDP for weights "
-                "in shards"
-            )
-        if kind == "FSDP":
-            os.environ[SHARDED] = "1"
+    try:
+        config = load_config_from_file(parsed.config_file)
+        kind = config.distributed_type.value
+    except Exception as error:  # YAML's, JSON's, accelerate's own of any type
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{parsed.config_file}: not a config of accelerate ({reason}); "
+            f"`accelerate config --config_file {parsed.config_file}` writes it anew"
+        ) from None
+    if kind in REFUSED:
+        raise UserError(
+            f"{parsed.config_file}: found distributed_type {kind}, which trains by an "
+            "optimizer and checkpoints of its own; it should be MULTI_GPU, or FSDP for weights "
+            "in shards"
+        )
+    if str(getattr(config, "gpu_ids", None) or "all").isdigit():
+        raise UserError(
+            f"{parsed.config_file}: gpu_ids names one GPU, and launch.num_processes is "
+            f"{parsed.num_processes}; name a GPU for each process, or set gpu_ids to all"
+        )
+    if kind == "FSDP":
+        os.environ[SHARDED] = "1"
     num_local = max(1, parsed.num_processes // parsed.num_machines)
     parsed.num_cpu_threads_per_process = max(1, torch.get_num_threads() // num_local)
     os.environ[LAUNCHER] = str(os.getpid())

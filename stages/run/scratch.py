@@ -1,8 +1,8 @@
 """scratch/STAGE/HASH/: unfinished work, so that a run that was killed goes on where it was.
 
 HASH stands for all that the work depends on, the code included: other params or inputs find
-another, empty folder. What is finished stays until another stage starts: only then has DVC saved
-what it became, and a kill before that would cost all of it.
+another, empty folder. What is finished stays until DVC has saved what it became: a kill before that
+would cost all of it. Afterwards it is removed, so that a forced run computes.
 """
 
 import hashlib
@@ -71,14 +71,19 @@ def use_folder(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def mark_finished(folder: Path) -> None:
-    """Say that the work in `folder` has become the stage's outputs."""
+def mark_finished(folder: Path, cost: Path) -> None:
+    """Say that the work in `folder` has become the stage's outputs.
+
+    `cost` is one of them. It holds times, so no two runs write the same: once its hash stands in
+    dvc.lock, DVC has saved this run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    (folder / MARK).write_text(hashlib.md5(cost.read_bytes()).hexdigest(), encoding="utf-8")
 
 
 def remove_finished(stage: str) -> None:
-    """Remove what other stages than `stage` have finished: DVC has saved their outputs by now."""
+    """Remove finished work that DVC has saved: that of other stages than `stage`, and its own."""
+    lock = Path("dvc.lock").read_bytes() if Path("dvc.lock").is_file() else b""
     for mark in paths.SCRATCH.glob(f"*/*/{MARK}"):
-        if mark.parent.parent.name != stage:
+        if mark.parent.parent.name != stage or mark.read_bytes() in lock:
             shutil.rmtree(mark.parent, ignore_errors=True)

@@ -26,9 +26,10 @@ def embed_images(scorer: Scorer, images: Sequence[Image.Image]) -> Tensor:
 
 @torch.inference_mode()
 def embed_texts(scorer: Scorer, texts: Sequence[str]) -> Tensor:
-    """Unit-norm embeds (P, E) of texts, on the CPU; a text that is cut is logged."""
-    for text in find_cut_texts(scorer, texts):
-        logger.warning("the scorer reads only the beginning of the prompt %r: it is too long", text)
+    """Unit-norm embeds (P, E) of texts, on the CPU; texts that are cut are counted in the log."""
+    if cut := find_cut_texts(scorer, texts):
+        counts = (len(cut), len(texts), cut[0])
+        logger.warning("the scorer reads only the beginning of %d of %d texts: %.60s…", *counts)
     embeds = []
     for first in range(0, len(texts), MAX_TEXTS):
         tokens = scorer.tokenizer(list(texts[first : first + MAX_TEXTS]))

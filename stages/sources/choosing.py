@@ -2,7 +2,8 @@
 
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import numpy as np
@@ -21,30 +22,38 @@ class Choice(NamedTuple):
 
 
 def choose_pictures(
-    source: Source, classes: Sequence[str], num_train: int, num_validation: int, seed: int
+    source: Source,
+    classes: Sequence[str],
+    num_train: int,
+    num_validation: int,
+    seed: int,
+    copies: AbstractSet[int] = frozenset(),
 ) -> Choice:
     """Draw pictures without replacement, so that class counts differ by one at the most.
 
     Which pictures a class gives depends on the seed and its name only, and the held-out ones not
-    on `num_train`. A source without classes is one class.
+    on `num_train`. None of `copies` is drawn. A source without classes is one class.
 
     Raises:
-        UserError: A class has too few pictures; says how many it has and needs.
+        UserError: A class has too few pictures; says how many it has and needs, and what works.
     """
     groups = _group_by_class(source.entries, classes)
-    needs = [
-        (name, train, validation)
-        for name, train, validation in zip(
-            groups, divide(num_train, len(groups)), divide(num_validation, len(groups)), strict=True
-        )
-    ]
-    _check_supply(source.name, groups, needs)
+    parts = [divide(count, len(groups)) for count in (num_train, num_validation)]
     train, validation = [], []
-    for name, num_name_train, num_name_validation in needs:
+    drawn = {}
+    for name, group in groups.items():
         rng = np.random.default_rng([seed, zlib.crc32((name or "").encode())])
-        drawn = rng.permutation(groups[name])[: num_name_validation + num_name_train].tolist()
-        validation += drawn[:num_name_validation]
-        train += drawn[num_name_validation:]
+        order = rng.permutation(group).tolist()
+        drawn[name] = [index for index in order if index not in copies]
+    name = (
+        f"{source.name}, beside {len(copies)} copies of held-out pictures"
+        if copies
+        else source.name
+    )
+    _check_supply(name, {n: len(indices) for n, indices in drawn.items()}, *parts)
+    for indices, num_name_train, num_name_validation in zip(drawn.values(), *parts, strict=True):
+        validation += indices[:num_name_validation]
+        train += indices[num_name_validation : num_name_validation + num_name_train]
     return Choice(np.random.default_rng(seed).permutation(train).tolist(), validation)
 
 
@@ -66,16 +75,37 @@ def _group_by_class(entries: Sequence[Entry], classes: Sequence[str]) -> Groups:
 
 def _check_supply(
     source_name: str,
-    groups: Groups,
-    needs: Sequence[tuple[str | None, int, int]],
+    supply: Mapping[str | None, int],
+    train: Sequence[int],
+    validation: Sequence[int],
 ) -> None:
     short = [
-        f"{name or 'it'} has {len(groups[name])} and needs {train} + {validation}"
-        for name, train, validation in needs
-        if len(groups[name]) < train + validation
+        f"{name or 'it'} has {has} and needs {num_train} + {num_validation}"
+        for (name, has), num_train, num_validation in zip(
+            supply.items(), train, validation, strict=True
+        )
+        if has < num_train + num_validation
     ]
     if short:
+        works = _find_what_works(list(supply.values()), sum(train), sum(validation))
         raise UserError(
             f"{source_name}: too few pictures for prepare.num_pairs + num_validation_pairs: "
-            f"{'; '.join(short)}"
+            f"{'; '.join(short)}; {works}"
         )
+
+
+def _find_what_works(supply: Sequence[int], num_train: int, num_validation: int) -> str:
+    """The largest numbers that would do and leave no class out, held-out pictures first."""
+
+    def fits(train: int, validation: int) -> bool:
+        parts = (divide(count, len(supply)) for count in (train, validation))
+        return all(a + b <= has for a, b, has in zip(*parts, supply, strict=True))
+
+    train, validation = (min(count, len(supply)) for count in (num_train, num_validation))
+    if not fits(train, validation):
+        return "add pictures, or take classes out"
+    while validation < num_validation and fits(train, validation + 1):
+        validation += 1
+    while train < num_train and fits(train + 1, validation):
+        train += 1
+    return f"num_pairs {train} with num_validation_pairs {validation} would work"

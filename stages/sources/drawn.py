@@ -36,4 +36,5 @@ def open_source(_data: DataParams, classes: Sequence[str]) -> Source:
     def load_image(index: int) -> Image.Image:
         return draw_picture("photo", *jobs[index]).image
 
-    return Source("drawn", [Entry(f"drawn/{name}/{seed}", name) for name, seed in jobs], load_image)
+    entries = [Entry(f"drawn/{name}/{seed}", name) for name, seed in jobs]
+    return Source("drawn", entries, load_image, is_drawn=True)

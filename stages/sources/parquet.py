@@ -1,55 +1,86 @@
-"""A parquet file with a column of encoded pictures and one of labels or captions or both.
+"""Parquet with a column of encoded pictures and one of labels or captions or both.
 
-Pictures are bytes or a struct with `bytes`, as in the Hugging Face layout. Labels and captions are
-read at once, pictures a row group at a time: cheap if they are asked for in order.
+It is a file, a folder of shards or a pattern such as `train-*.parquet`. Pictures are bytes or a
+struct with `bytes`, as in the Hugging Face layout. Labels and captions are read at once, pictures a
+row group at a time: cheap if they are asked for in order.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from stages.config.mistakes import UserError
 from stages.config.params import DataParams
-from stages.files.images import decode_image
 from stages.files.pictures import LazyColumn, open_parquet
-from stages.sources.source import Entry, Source, tidy_caption
+from stages.sources.source import Entry, Source, build_loader, tidy_caption
+from stages.sources.walking import Note, list_files, normalise, word_missing
+
+Label = str | None
 
 
 def open_source(data: DataParams, classes: Sequence[str]) -> Source:
-    """List the file's rows; integer labels count through `classes`, 0 first.
+    """List the rows; integer labels count through the file's own names, else `classes`, 0 first.
 
     Raises:
         UserError: There is no such file.
-        UserError: It is no parquet file, lacks a column, or a row's label is not a class.
+        UserError: It is no parquet file, lacks a column, or its labels are no classes.
     """
-    path = data.path
-    file = _open_file(path)
-    labels: Sequence[str | None] = [None] * file.metadata.num_rows
-    captions = labels
+    files = list_files(data.path)
+    if not files:
+        raise word_missing(data.path, "data.root", "parquet file")
+    assert data.image_column is not None  # DataParams checks it
+    entries: list[Entry] = []
+    notes: list[Note] = []
+    rows: list[tuple[int, int]] = []  # of each entry: its file, and its row there
+    columns = []
+    for number, (name, path) in enumerate(files):
+        for row, entry in _list_rows(name, path, data, classes):
+            if entry.class_name is None and data.label_column:
+                notes.append(Note(entry.source_id, "class not in prepare.classes"))
+                continue
+            entries.append(entry)
+            rows.append((number, row))
+        columns.append(_open_pictures(path, data.image_column))
+
+    def read(index: int) -> bytes:
+        number, row = rows[index]
+        data_ = columns[number][row]
+        if not data_:
+            raise UserError(f"{show_row(index)}: no picture in column {data.image_column!r}")
+        return data_
+
+    def show_row(index: int) -> str:
+        number, row = rows[index]
+        return f"{files[number].path}, row {row}"
+
+    return Source(str(data.path), entries, build_loader(entries, read, show_row, notes), notes)
+
+
+def _list_rows(
+    name: str, path: Path, data: DataParams, classes: Sequence[str]
+) -> Iterator[tuple[int, Entry]]:
+    file = open_parquet(path)
+    labels: Sequence[Label] = [None] * file.metadata.num_rows
+    captions: Sequence[str | None] = labels
     if data.label_column:
-        labels = _name_labels(_read_column(path, file, data.label_column), classes, path)
+        labels = _name_labels(path, file, data.label_column, classes)
     if data.caption_column:
         captions = _read_captions(_read_column(path, file, data.caption_column), path)
-    assert data.image_column is not None  # DataParams checks it
-    entries = [
-        Entry(f"{path.name}#{row}", label, caption)
-        for row, (label, caption) in enumerate(zip(labels, captions, strict=True))
-    ]
-    return Source(str(path), entries, _build_loader(path, file, data.image_column))
-
-
-def _open_file(path: Path) -> pq.ParquetFile:
-    if not path.is_file():
-        raise UserError(f"source parquet: no file {path}; set data.root to one")
-    return open_parquet(path)
+    for row, (label, caption) in enumerate(zip(labels, captions, strict=True)):
+        yield row, Entry(f"{name}#{row}", label, caption)
 
 
 def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArray:
     _find_field(path, file, column)
-    return file.read(columns=[column]).column(column)
+    try:
+        values = file.read(columns=[column]).column(column)
+        kind = values.type
+        return values.cast(kind.value_type) if pa.types.is_dictionary(kind) else values
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: column {column!r} is not readable ({error})") from None
 
 
 def _find_field(path: Path, file: pq.ParquetFile, column: str) -> pa.Field:
@@ -59,43 +90,66 @@ def _find_field(path: Path, file: pq.ParquetFile, column: str) -> pa.Field:
     return file.schema_arrow.field(column)
 
 
-def _name_labels(labels: pa.ChunkedArray, classes: Sequence[str], path: Path) -> list[str]:
+def _name_labels(
+    path: Path, file: pq.ParquetFile, column: str, classes: Sequence[str]
+) -> list[Label]:
+    """The class of each row; None for one of the file's own that `classes` leaves out."""
+    labels = _read_column(path, file, column)
     is_number = pa.types.is_integer(labels.type)
-    known = dict(enumerate(classes)) if is_number else {name: name for name in classes}
+    if not (is_number or _is_text(labels.type) or pa.types.is_boolean(labels.type)):
+        raise UserError(
+            f"{path}: column {column!r} holds {labels.type}, expected whole numbers or names"
+        )
+    known = {normalise(name): name for name in classes}
+    own = _read_own_names(file, column) if is_number else None
+    if own is not None and (strange := [name for name in classes if normalise(name) not in own]):
+        raise UserError(
+            f"{path}: its labels are {', '.join(own)}; prepare.classes are {', '.join(classes)}; "
+            f"it has no {', '.join(strange)}"
+        )
+    names = own if own is not None else list(known)
+    table = dict(enumerate(names)) if is_number else {name: name for name in names}
     values = labels.to_pylist()
+    values = [normalise(value) if isinstance(value, str) else value for value in values]
     for row, value in enumerate(values):
-        if value not in known or isinstance(value, bool):
-            allowed = f"0 to {len(classes) - 1}" if is_number else ", ".join(classes)
-            raise UserError(
-                f"{path}, row {row}: label {value!r} is none of prepare.classes ({allowed})"
-            )
-    return [known[value] for value in values]
+        if value not in table or isinstance(value, bool):
+            allowed = f"0 to {len(names) - 1}" if is_number else ", ".join(classes)
+            whose = "the file's own" if own is not None else "prepare.classes"
+            raise UserError(f"{path}, row {row}: label {value!r} is none of {whose} ({allowed})")
+    return [known.get(table[value]) for value in values]
+
+
+def _read_own_names(file: pq.ParquetFile, column: str) -> list[str] | None:
+    """What the file calls its labels, as `datasets` writes it; None if it says nothing."""
+    try:
+        text = (file.schema_arrow.metadata or {})[b"huggingface"]
+        names = json.loads(text)["info"]["features"][column]["names"]
+        return [normalise(name) for name in names]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _read_captions(captions: pa.ChunkedArray, path: Path) -> list[str | None]:
-    if not (pa.types.is_string(captions.type) or pa.types.is_large_string(captions.type)):
-        raise UserError(f"{path}: the caption column holds {captions.type}, expected text")
-    return [tidy_caption(caption) for caption in captions.to_pylist()]
+    """A caption of each row; of those that have a list, each takes the next one."""
+    kind = captions.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not _is_text(kind.value_type if is_list else kind):
+        raise UserError(f"{path}: the caption column holds {kind}, expected text or lists of it")
+    values = captions.to_pylist()
+    if is_list:
+        values = [some[row % len(some)] if some else None for row, some in enumerate(values)]
+    return [tidy_caption(caption) for caption in values]
 
 
-def _build_loader(path: Path, file: pq.ParquetFile, column: str) -> Callable[[int], Image.Image]:
-    pictures = LazyColumn(path, column, _find_field_of_bytes(path, file, column))
-
-    def load_image(row: int) -> Image.Image:
-        name = f"{path}, row {row}"
-        data = pictures[row]
-        if data is None:
-            raise UserError(f"{name}: no picture in column {column!r}")
-        return decode_image(data, name)
-
-    return load_image
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _find_field_of_bytes(path: Path, file: pq.ParquetFile, column: str) -> str | None:
-    """The field of a struct that has the bytes; None where the column itself has them."""
-    kind = _find_field(path, file, column).type
+def _open_pictures(path: Path, column: str) -> LazyColumn:
+    kind = _find_field(path, open_parquet(path), column).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return "bytes"
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return None
+        return LazyColumn(path, column, "bytes")
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_binary(plain) or pa.types.is_large_binary(plain):
+        return LazyColumn(path, column)
     raise UserError(f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them")

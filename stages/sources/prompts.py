@@ -1,20 +1,20 @@
 """The prompts to sample: templates filled with classes, marketing prompts, and those of a file."""
 
-import csv
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from stages.config.mistakes import UserError, show
-from stages.config.params import UNFIT, PromptsParams, Protocol
+from stages.config.params import PromptsParams, Protocol
 from stages.files.captions import fill_template
 from stages.files.taught import Taught
-from stages.sources.source import tidy_caption
+from stages.sources.rows import read_rows, tidy_text
+from stages.sources.walking import word_missing
 
 MAX_SLUG = 40
 SETS = ("in_domain", "marketing")
@@ -62,7 +62,7 @@ def build_prompts(
         for protocol, (_, marketing) in lists.items()
         for row in marketing
     ]
-    rows += read_rows(Path(params.file))
+    rows += read_prompts(Path(params.file))
     columns = ["set", "class", "prompt", "finetuned_prompt", "protocol"]
     table = pd.DataFrame([*rows, *subject], columns=columns)
     table["finetuned_prompt"] = table["finetuned_prompt"].fillna(table["prompt"])
@@ -85,7 +85,7 @@ def list_subject_prompts(taught: Taught, templates: Sequence[str]) -> list[Row]:
     ]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_prompts(path: Path) -> list[Row]:
     """Set, class and prompt of each row of a CSV; further columns are not read.
 
     Blanks at the ends, and all but one between two words, are dropped.
@@ -95,33 +95,20 @@ def read_rows(path: Path) -> list[Row]:
         UserError: It is no CSV with these columns, or a row is wrong: its line, what is allowed.
     """
     if not path.is_file():
-        raise UserError(f"prompts.file: no file {path}")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if missing:
-                raise UserError(
-                    f"{path}: no column {', '.join(missing)}; the first line should be "
-                    f"{','.join(COLUMNS)}"
-                )
-            return [_check_row(row, f"{path}, line {reader.line_num}") for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
+        raise word_missing(path, "prompts.file", "file")
+    columns, rows = read_rows(path)
+    if missing := [name for name in COLUMNS if name not in columns]:
+        raise UserError(
+            f"{path}: no column {', '.join(missing)}; the first line should be {','.join(COLUMNS)}"
+        )
+    return [_check_row(row, where) for where, row in rows]
 
 
-def _check_row(row: dict, where: str) -> Row:
-    if None in row:  # where csv puts what is past the last column
-        raise UserError(f"{where}: more values than columns; quote a prompt that holds commas")
-    values = {column: tidy_caption(row[column]) for column in COLUMNS}
-    for column, text in values.items():
-        if text is None:
-            raise UserError(f"{where}: the {column} is empty")
-        if any(unicodedata.category(character) in UNFIT for character in text):
-            raise UserError(f"{where}: the {column} holds control characters: {show(text)}")
+def _check_row(row: Mapping[str, object], where: str) -> Row:
+    values = {column: tidy_text(row.get(column), column, where) for column in COLUMNS}
     if values["set"] not in SETS:
         raise UserError(f"{where}: found set {show(values['set'])}; should be {' or '.join(SETS)}")
-    return Row(*(values[column] or "" for column in COLUMNS))
+    return Row(*values.values())
 
 
 def check_distinct(prompts: pd.DataFrame) -> None:

@@ -1,10 +1,13 @@
 """What a source offers: a list of its pictures, each decoded only when it is asked for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from PIL import Image
+
+from stages.sources.decoding import decode_picture
+from stages.sources.walking import Note
 
 
 class Entry(NamedTuple):
@@ -17,11 +20,34 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Entries in a stable order; `load_image(i)` decodes the picture of entry i to RGB."""
+    """Entries in a stable order; `load_image(i)` decodes the picture of entry i to RGB.
+
+    Attributes:
+        notes: What was left out, and what was found out about pictures that were decoded.
+        is_drawn: Whether the project draws the pictures: none is damaged, or there twice.
+    """
 
     name: str
     entries: Sequence[Entry]
     load_image: Callable[[int], Image.Image]
+    notes: list[Note] = field(default_factory=list)
+    is_drawn: bool = False
+
+
+def build_loader(
+    entries: Sequence[Entry],
+    read: Callable[[int], bytes],
+    name: Callable[[int], str],
+    notes: list[Note],
+) -> Callable[[int], Image.Image]:
+    """Decode what `read(i)` gives; messages call it `name(i)`, and remarks go to the notes."""
+
+    def load_image(index: int) -> Image.Image:
+        image, remarks = decode_picture(read(index), name(index))
+        notes.extend(Note(entries[index].source_id, remark) for remark in remarks)
+        return image
+
+    return load_image
 
 
 def tidy_caption(text: str | None) -> str | None:

@@ -22,7 +22,7 @@ from stages.adapters.word import (
 from stages.base.components import choose_device, load_text_encoder, load_unet, load_vae
 from stages.base.identity import fingerprint_weights
 from stages.base.latents import encode_posterior, to_pixel_values
-from stages.base.prompts import encode_distinct, warn_of_cuts
+from stages.base.prompts import encode_distinct
 from stages.config.params import BaseParams, DenoiseParams, FinetuneParams
 from stages.files.images import decode_image
 from stages.files.pictures import IMAGE, read_parts
@@ -154,7 +154,6 @@ def build_word_lesson(
     add_word(tokenizer, text_encoder, tokens, rows)
     distinct = list(dict.fromkeys(["", *captions]))
     spelled = [spell(caption, tokens) for caption in distinct]
-    warn_of_cuts(tokenizer, spelled)
     learned = LearnedCaptions(tokenizer, text_encoder, spelled)
     index = torch.tensor([distinct.index(caption) for caption in captions])
     parts = index.split([len(part.mean) for part in pairs])

@@ -18,6 +18,7 @@ class Stage:
     Attributes:
         script: The file directly in stages/ that it runs.
         item: Of `foreach`; "" where there is none.
+        is_always_run: Whether DVC runs it each time; it needs no deps then.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Stage:
     deps: tuple[str, ...]
     params: tuple[str, ...]
     outs: tuple[str, ...]
+    is_always_run: bool
 
     @property
     def code(self) -> set[Path]:
@@ -33,9 +35,10 @@ class Stage:
         return {Path(dep) for dep in self.deps if Path(dep).parts[0] == "stages"}
 
     @property
-    def writes_mark(self) -> bool:
-        """Whether it only says that all is well: what it writes follows from params.yaml alone."""
-        return {str(paths.CHECKED), str(paths.SUBJECT)}.issuperset(self.outs)
+    def only_looks(self) -> bool:
+        """Whether it only looks at what is there: an edit of its code changes no number."""
+        looks = (paths.CHECKED, paths.SUBJECT, paths.CHOSEN, paths.LEFT_OUT)
+        return set(map(str, looks)).issuperset(self.outs)
 
 
 def read_stages(text: str) -> dict[str, Stage]:
@@ -78,6 +81,7 @@ def _build(name: str, item: str, entry: dict[str, Any]) -> Stage:
         deps=tuple(entry.get("deps", [])),
         params=tuple(entry.get("params", [])),
         outs=tuple(out if isinstance(out, str) else next(iter(out)) for out in outs),
+        is_always_run=entry.get("always_changed", False),
     )
 
 

@@ -14,10 +14,14 @@ from tests.pipeline.pipeline import SCRIPTS, STAGES, Stage
 
 PARAMS = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
 EXEMPT = (Path("stages/config"), Path("stages/run"))
-"""config derives nothing, and run changes no number: only `check` depends on them."""
-CHECK = Path("stages/check.py")
+"""config derives nothing, and run changes no number: no stage depends on them."""
 REQUIREMENTS = "requirements.txt"
 each_stage = pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
+each_watched_stage = pytest.mark.parametrize(
+    "stage",
+    [stage for stage in STAGES.values() if not stage.is_always_run],
+    ids=lambda stage: stage.name,
+)
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 
 
@@ -25,7 +29,7 @@ def list_code(stage: Stage) -> set[Path]:
     """What a stage runs of ours, with the templates beside it."""
     files = {file for file in find_closure(stage.script) if file.name != "__init__.py"}
     files |= {t for f in files if len(f.parts) > 2 for t in f.parent.glob("*.j2")}
-    return {f for f in files if stage.script == CHECK or not set(EXEMPT) & set(f.parents)}
+    return {f for f in files if not set(EXEMPT) & set(f.parents)}
 
 
 def is_under(path: str | Path, folders: object) -> bool:
@@ -36,7 +40,7 @@ def covers(key: str, other: str) -> bool:
     return other == key or other.startswith(f"{key}.")
 
 
-@each_stage
+@each_watched_stage
 def test_every_import_lies_under_a_dep(stage):
     assert [file for file in sorted(list_code(stage)) if not is_under(file, stage.code)] == []
 
@@ -47,10 +51,10 @@ def test_every_dep_on_code_is_imported(stage):
     assert [d for d in sorted(stage.code) if not any(is_under(f, [d]) for f in files)] == []
 
 
-@each_stage
+@each_watched_stage
 def test_every_key_that_is_read_is_listed(stage):
     reads = find_reads(stage.script)
-    if stage.writes_mark:  # whatever is drawn at random is thrown away
+    if stage.only_looks:  # whatever is drawn at random is thrown away
         reads = {key for key in reads if not key.endswith(".seed")}
     unlisted = [k for k in sorted(reads) if not any(covers(p, k) for p in stage.params)]
     assert unlisted == []
@@ -103,7 +107,7 @@ def test_outs_are_spelled_as_in_paths(stage):
 def test_what_is_computed_depends_on_the_versions_of_the_packages(stage):
     # A mark holds no number; what no stage depends on, the report, shows those of others.
     used = [dep for other in STAGES.values() for dep in other.deps]
-    computes = not stage.writes_mark and any(is_under(out, used) for out in stage.outs)
+    computes = not stage.only_looks and any(is_under(out, used) for out in stage.outs)
     assert (REQUIREMENTS in stage.deps) == computes
 
 

@@ -18,8 +18,9 @@ from stages.files.images import encode_png
 from stages.files.pictures import write_pictures
 from stages.files.tables import PAIRS_SCHEMA, write_json, write_table
 from stages.files.taught import read_taught, write_taught
-from stages.prepare import Part
-from stages.sources import prompts as sources
+from stages.sources import intake
+from stages.sources import prompts as sources_of_prompts
+from stages.sources.intake import Part
 from stages.sources.prompts import COLUMNS, list_subject_prompts
 from stages.sources.subject import choose_subject, open_subject
 from tests.tiny import IMAGE_SIZE_PX, build_base
@@ -103,16 +104,15 @@ def teach_subject(folder: Path) -> None:
         source = open_subject(taught.subject, taught.learned)
         choice = choose_subject(source, taught.subject)
         templates = taught.subject.caption_templates
-        parts = [
-            Part("subject", source, choice.train, templates),
-            Part("subject_held_out", source, choice.validation, templates),
-        ]
-        rows = pd.concat(map(prepare.build_pairs, parts))
-        with prepare.load_pictures(parts, params.chosen.resolution_px) as pictures:
+        splits = ("subject", "subject_held_out")
+        parts = [Part(s, source, i, templates) for s, i in zip(splits, choice, strict=True)]
+        rows = pd.concat(map(intake.build_pairs, parts), ignore_index=True)
+        sources = dict.fromkeys(splits, source)
+        with prepare.load_pictures(rows, sources, params.chosen.resolution_px) as pictures:
             rows = rows.assign(image=list(pictures))
         write_pairs(pd.concat([build_pairs(), rows], ignore_index=True), paths.PAIRS)
         asked = list_subject_prompts(taught, params.prompts.subject_templates)
-        prompts = sources.build_prompts(["cat"], params.prompts, asked)
+        prompts = sources_of_prompts.build_prompts(["cat"], params.prompts, asked)
         subject = prompts[prompts["set"] == "subject"]
         write_table(pd.concat([build_prompts(), subject]), paths.PROMPTS)
 

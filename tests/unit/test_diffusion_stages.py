@@ -90,12 +90,6 @@ def test_a_truncated_picture_is_named_and_earlier_results_stay(project: Path) ->
     assert paths.LATENTS.read_bytes() == before
 
 
-def test_a_long_caption_is_said_to_be_cut(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_pairs(build_pairs().assign(caption="a cat " * 30), paths.PAIRS)
-    encode.main()
-    assert "is past 24 tokens" in caplog.text
-
-
 def test_a_checkpoint_holds_what_was_trained_and_no_more(project: Path) -> None:
     finetune.main()
     weights = load_file(WEIGHTS)

@@ -1,8 +1,32 @@
+import logging
+
 import pytest
 
 from stages import preflight
+from stages.config import paths
 from stages.config.mistakes import UserError
+from stages.sources.walking import Note
 from tests.unit.conftest import build_finetune_params
+
+
+class StubTokenizer:
+    """A token a word, five at once, of which the first and last are not words."""
+
+    model_max_length = 5
+
+    def __call__(self, texts, truncation, verbose=True):
+        if isinstance(texts, str):
+            return self.encode([texts], truncation, single=True)
+        return self.encode(texts, truncation)
+
+    def encode(self, texts, truncation, single=False):
+        ids = [[0, *(hash(word) for word in text.split()), 1] for text in texts]
+        ids = [[*row[:4], 1] if truncation and len(row) > 5 else row for row in ids]
+        self.words = texts[0].split() if single else []
+        return type("Encoding", (), {"input_ids": ids[0] if single else ids})
+
+    def decode(self, ids):
+        return " ".join(self.words[-len(ids) :])
 
 
 def test_an_optimizer_whose_package_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -10,3 +34,30 @@ def test_an_optimizer_whose_package_is_missing_is_refused(monkeypatch: pytest.Mo
     preflight.require_optimizer(build_finetune_params())
     with pytest.raises(UserError, match=r"pip install -r requirements-8bit\.txt"):
         preflight.require_optimizer(build_finetune_params(optimizer="adamw_8bit"))
+
+
+def test_texts_that_are_cut_are_counted_in_one_line_and_listed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    texts = ["a red cat", "a red cat sits", "a red cat on ice", "a red cat sits"]
+    notes = preflight.note_cuts(StubTokenizer(), texts, "prompts")
+    assert notes == [
+        Note("a red cat sits", "end is not seen: sits"),
+        Note("a red cat on ice", "end is not seen: on ice"),
+    ]
+    assert caplog.messages == [
+        "2 prompts are cut at 5 tokens, 3 are equal then and count several times; "
+        f"{paths.LEFT_OUT} lists them"
+    ]
+
+
+@pytest.mark.parametrize("text", ["a cat in a room", "A Room", "groot"])
+def test_a_new_word_inside_another_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"^subject\.placeholder: roo is a part of a word of "):
+        preflight.refuse_part_of_word("roo", ["a roo, here", text])
+
+
+@pytest.mark.parametrize("word", ["<toy>", "café", "sks"])
+def test_a_new_word_of_its_own_is_taken(word: str) -> None:
+    preflight.refuse_part_of_word(word, [f"a photo of a {word}", f"{word}, in a room", "a cafe"])

@@ -16,9 +16,10 @@ from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import load_params
 from stages.files.images import decode_image, encode_png, resize_to_square
-from stages.files.tables import read_prompts, write_json
-from stages.files.taught import write_taught
+from stages.files.tables import read_prompts, write_json, write_table
+from stages.files.taught import Taught, write_taught
 from stages.sources.drawing.pictures import draw_picture
+from stages.sources.intake import Part, build_pairs, take_in
 from stages.sources.source import Entry, Source
 from tests.pictures import read_pairs
 from tests.unit.stable_diffusion_project import write_pairs
@@ -47,6 +48,15 @@ def teach(folder, method, subject):
     write_taught(load_params(), paths.SUBJECT)
 
 
+def run():
+    """What `preflight` does for it, and `prepare`."""
+    params = load_params()
+    learns = params.finetune.learns_subject
+    taught = Taught(params.finetune.method, params.subject) if learns else None
+    write_table(take_in(params, taught).chosen, paths.CHOSEN)
+    prepare.main()
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -56,7 +66,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_pairs_and_prompts_are_as_the_params_say(project):
-    prepare.main()
+    run()
     pairs = read_pairs(paths.PAIRS)
     assert list(pairs["split"]) == ["train"] * 14 + ["validation"] * 6
     assert pairs.groupby(["split", "class"]).size().to_list() == [5, 5, 4, 2, 2, 2]
@@ -70,7 +80,7 @@ def test_pairs_and_prompts_are_as_the_params_say(project):
 
 
 def test_each_pair_has_the_picture_that_its_source_id_names(project):
-    prepare.main()
+    run()
     for row in read_pairs(paths.PAIRS).itertuples():
         _, name, seed = row.source_id.split("/")
         assert name in row.caption
@@ -81,7 +91,7 @@ def test_each_pair_has_the_picture_that_its_source_id_names(project):
 def test_the_same_params_write_the_same_bytes(project):
     written = []
     for _ in range(2):
-        prepare.main()
+        run()
         written.append([path.read_bytes() for path in (paths.PAIRS, paths.PROMPTS)])
     assert written[0] == written[1]
 
@@ -90,7 +100,7 @@ def test_each_class_takes_the_templates_in_turn_and_own_captions_come_first():
     names = ["apple", "cat", "apple", "apple", "cat"]
     entries = [Entry(str(i), name) for i, name in enumerate(names)] + [Entry("5", "cat", "my own")]
     source = Source("x", entries, lambda _: None)
-    pairs = prepare.build_pairs(prepare.Part("train", source, range(6), ["a {}", "the {}"]))
+    pairs = build_pairs(Part("train", source, range(6), ["a {}", "the {}"]))
     assert set(pairs["split"]) == {"train"}
     assert list(pairs["caption"]) == [
         "an apple",
@@ -105,7 +115,7 @@ def test_each_class_takes_the_templates_in_turn_and_own_captions_come_first():
 def test_a_picture_with_neither_class_nor_caption_is_named():
     source = Source("x", [Entry("here.png")], lambda _: None)
     with pytest.raises(UserError, match=r"here\.png: .*neither a caption nor a class"):
-        prepare.build_pairs(prepare.Part("train", source, [0], ["a {}"]))
+        build_pairs(Part("train", source, [0], ["a {}"]))
 
 
 @pytest.mark.parametrize("method", LEARNED)
@@ -118,7 +128,7 @@ def test_the_pictures_of_the_subject_are_pairs_of_two_splits(project, method):
     templates = ["a photo of a {}", "the {}"]
     subject = {"source": "imagefolder", "root": "frogs", "caption_templates": templates}
     teach(project, method, subject | {"num_pictures": 5, "num_held_out_pictures": 3})
-    prepare.main()
+    run()
     pairs = read_pairs(paths.PAIRS)
     splits = ["train"] * 14 + ["validation"] * 6 + ["subject"] * 5 + ["subject_held_out"] * 3
     assert list(pairs["split"]) == splits  # each split in one piece
@@ -145,7 +155,7 @@ def test_the_pictures_of_the_subject_are_pairs_of_two_splits(project, method):
 @pytest.mark.parametrize("method", LEARNED)
 def test_the_fine_tuned_model_is_asked_for_what_it_learned(project, method):
     teach(project, method, {})
-    prepare.main()
+    run()
     prompts = read_prompts(paths.PROMPTS)
     assert prompts["set"].value_counts().to_dict() == {
         "in_domain": 36,
@@ -162,10 +172,10 @@ def test_the_fine_tuned_model_is_asked_for_what_it_learned(project, method):
 
 
 def test_a_subject_changes_no_other_pair(project):
-    prepare.main()
+    run()
     before = read_pairs(paths.PAIRS)
     teach(project, "dreambooth", {})
-    prepare.main()
+    run()
     after = read_pairs(paths.PAIRS)
     assert len(after) == len(before) + 16
     assert after[: len(before)].equals(before)
@@ -174,7 +184,7 @@ def test_a_subject_changes_no_other_pair(project):
 def test_the_sheet_has_a_row_for_each_class_in_their_order(project, monkeypatch):
     seen = []
     monkeypatch.setattr(prepare, "draw_sheet", lambda rows, _: seen.extend(rows) or rows[0][1][0])
-    prepare.main()
+    run()
     assert [(name, len(images)) for name, images in seen] == [
         ("airplane", 5),
         ("automobile", 5),
@@ -200,28 +210,26 @@ def test_captioned_pictures_without_classes_go_all_the_way(project):
         lines.append(json.dumps({"file_name": f"{index}.png", "text": f"cat {index}"}))
     (folder / "metadata.jsonl").write_text("\n".join(lines))
     write_params(project, source="imagefolder", root="pictures")
-    prepare.main()
+    run()
     pairs = read_pairs(paths.PAIRS)
     assert pairs["class"].isna().all()
     assert list(pairs["caption"]) == [f"cat {name.split('.')[0]}" for name in pairs["source_id"]]
 
 
 def test_a_mistake_is_one_line_and_leaves_earlier_results(project):
-    prepare.main()
+    run()
     before = paths.PAIRS.read_bytes()
     write_params(project, source="imagefolder", root="nowhere")
-    run = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "stages.prepare"],
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1] == (
-        "error: source imagefolder: no folder nowhere; set data.root to one"
-    )
-    assert "Traceback" not in run.stderr
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == ("error: data.root: no folder nowhere; set it to one")
+    assert "Traceback" not in result.stderr
     assert paths.PAIRS.read_bytes() == before
 
 
@@ -229,7 +237,7 @@ def test_a_mistake_is_one_line_and_leaves_earlier_results(project):
 def test_the_public_cifar10_edition_is_read(project):
     columns = {"image_column": "img", "label_column": "label"}
     write_params(project, num_classes=10, source="parquet", root=CIFAR10_PARQUET, **columns)
-    prepare.main()
+    run()
     pairs = read_pairs(paths.PAIRS)
     assert pairs["class"].nunique() == 10
     assert all(

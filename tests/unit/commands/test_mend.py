@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from stages.commands.mend import mend
+from stages.config.mistakes import UserError
 
 LOCK = Path("dvc.lock").read_text(encoding="utf-8")
 RWLOCK = '{"write": {}, "read": {"/x": [{"pid": 1, "cmd": "dvc repro"}]}}'
@@ -56,3 +57,14 @@ def test_a_run_cache_entry_that_was_never_written_stops_dvc_until_it_is_mended(t
 
 def run(folder, *arguments):
     return subprocess.run(["dvc", *arguments], cwd=folder, check=False)
+
+
+def test_a_merge_conflict_is_told_and_both_sides_are_kept(folder):
+    head, tail = LOCK.split("stages:", 1)
+    text = f"{head}stages:\n<<<<<<< HEAD\n  a: 1\n=======\n  a: 2\n>>>>>>> theirs\n{tail}"
+    (folder / "dvc.lock").write_text(text)
+    with pytest.raises(
+        UserError, match=r"^dvc\.lock holds a merge conflict; .*git checkout --theirs"
+    ):
+        mend(folder)
+    assert (folder / "dvc.lock").read_text() == text

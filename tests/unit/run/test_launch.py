@@ -8,7 +8,7 @@ import pytest
 
 from stages.config.mistakes import UserError
 from stages.config.params import LaunchParams
-from stages.run.launch import build_arguments, main, run_processes, word_failure
+from stages.run.launch import OWN_CONFIG, build_arguments, main, run_processes, word_failure
 from stages.run.processes import SHARDED
 
 PLACE = {"MACHINE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
@@ -45,7 +45,7 @@ def test_a_process_that_was_launched_launches_no_others(monkeypatch: pytest.Monk
 def test_two_processes_on_one_machine_meet_at_a_free_port() -> None:
     text = " ".join(build_arguments(build_launch(), {}))
     assert "--num_processes 2 --num_machines 1" in text
-    assert text.endswith("--main_process_port 0 --multi_gpu")
+    assert text.endswith(f"--main_process_port 0 --config_file {OWN_CONFIG} --multi_gpu")
 
 
 def test_each_of_several_machines_takes_its_place_from_the_environment() -> None:
@@ -89,6 +89,47 @@ def test_processes_are_told_to_keep_weights_in_shards(
     )
     assert run_processes(build_arguments(launch, {}), "finetune") == 0
     assert seen == [is_told]
+
+
+@pytest.mark.parametrize(
+    "text", ["distributed_type: [", "gpu_ids: '0'\ndistributed_type: MULTI_GPU"]
+)
+def test_a_config_file_in_the_users_home_has_no_effect(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = tmp_path / "default_config.yaml"
+    default.write_text(text)
+    for module in ("launch", "config.config_args"):
+        monkeypatch.setattr(f"accelerate.commands.{module}.default_config_file", str(default))
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    seen = []
+    monkeypatch.setattr(
+        "accelerate.commands.launch.multi_gpu_launcher", lambda args: seen.append(args.gpu_ids)
+    )
+    assert run_processes(build_arguments(build_launch(), {}), "finetune") == 0
+    assert seen == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distributed_type: [", "not a config of accelerate"),
+        ("", "not a config of accelerate"),
+        ("distributed_type: WARP", "not a config of accelerate"),
+        ("distributed_type: MULTI_GPU\ngpu_ids: '0'", "gpu_ids names one GPU"),
+    ],
+)
+def test_a_broken_config_file_is_named_in_one_line(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    arguments = build_arguments(build_launch(config_file=str(config)), {})
+    with pytest.raises(UserError, match=rf"^{config}: {message}") as caught:
+        run_processes(arguments, "finetune")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def write_config(folder: Path, kind: str) -> Path:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -20,13 +21,30 @@ def _folder(tmp_path, monkeypatch):
 
 def test_finished_work_stays_until_another_stage_starts():
     done, open_ = paths.SCRATCH / "finetune/a", paths.SCRATCH / "finetune/b"
-    mark_finished(done)
+    mark_finished(done, write_cost())
     open_.mkdir()
     remove_finished("finetune")
     assert done.exists()
     remove_finished("sample@finetuned")
     assert not done.exists()
     assert open_.exists()
+
+
+def test_a_run_that_is_forced_after_dvc_saved_the_last_one_starts_anew():
+    done, cost = paths.SCRATCH / "finetune/a", write_cost()
+    mark_finished(done, cost)
+    Path("dvc.lock").write_text("outs:\n- path: cost.json\n  md5: of an earlier run\n")
+    remove_finished("finetune")
+    assert done.exists()  # DVC was killed before it saved
+    Path("dvc.lock").write_text(f"md5: {hashlib.md5(cost.read_bytes()).hexdigest()}\n")
+    remove_finished("finetune")
+    assert not done.exists()
+
+
+def write_cost():
+    path = Path("cost.json")
+    path.write_text('{"duration_s": 1.25}')
+    return path
 
 
 def test_a_second_process_of_a_stage_is_refused_until_the_first_has_ended():

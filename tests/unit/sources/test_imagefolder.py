@@ -1,8 +1,10 @@
 import io
 import json
+import unicodedata
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stages.config.mistakes import UserError
 from stages.sources.drawing.pictures import draw_picture
@@ -54,6 +56,7 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
         ("file_name,text\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice"),
         ("file_name,text\na.png,\n", r"line 2: the text of a\.png is empty"),
         ("file_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
+        ("file_name;text\na.png;x\n", "found file_name;text; separate columns by commas"),
         ("file_name,text\n", "lists no pictures"),
     ],
 )
@@ -78,6 +81,9 @@ def test_imagefolder_refuses_missing_empty_and_unknown_folders(tmp_path):
         open_source(make_data("imagefolder", tmp_path / "nowhere"), CLASSES)
     with pytest.raises(UserError, match="no pictures; expected a subfolder for each"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
+    write_folder(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(UserError, match="2 pictures without class or caption; expected a sub"):
+        open_source(make_data("imagefolder", tmp_path), CLASSES)
     write_folder(tmp_path, ["lynx/a.png"])
     with pytest.raises(UserError, match=r"folder lynx is none of prepare\.classes \(cat, dog\)"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
@@ -91,3 +97,116 @@ def test_imagefolder_names_the_file_that_is_truncated(tmp_path):
     source = open_source(make_data("imagefolder", tmp_path), CLASSES)
     with pytest.raises(UserError, match=r"cat/a\.png: not a whole picture"):
         source.load_image(0)
+
+
+def take(root, classes=CLASSES):
+    """What each picture's source says of it, and what was noted of others."""
+    source = open_source(make_data("imagefolder", root), classes)
+    entries = {entry.source_id: entry[1:] for entry in source.entries}
+    return entries, {note.item: note.reason for note in source.notes}
+
+
+def test_captions_lie_in_text_files_beside_the_pictures(tmp_path):
+    write_folder(tmp_path, ["a.png", "b.jpg", "c.png"])
+    (tmp_path / "a.txt").write_text("\ufeff a red\n cat ")
+    (tmp_path / "b.txt").write_text("a dog")
+    (tmp_path / "README.txt").write_text("notes")
+    entries, notes = take(tmp_path)
+    assert entries == {"a.png": (None, "a red cat"), "b.jpg": (None, "a dog")}
+    assert notes == {"c.png": "no caption", "README.txt": "no picture of a known format"}
+
+
+def test_kohyas_folders_are_classes_whose_repeats_are_told(tmp_path):
+    write_folder(tmp_path, ["10_cat/a.png", "2_dog/b.png"])
+    (tmp_path / "10_cat/a.txt").write_text("a red cat")
+    entries, notes = take(tmp_path)
+    assert entries == {"10_cat/a.png": ("cat", "a red cat"), "2_dog/b.png": ("dog", None)}
+    assert set(notes) == {"10_cat/", "2_dog/"}
+    assert set(notes.values()) == {"number of repeats, which is not used"}
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [("metadata.csv", "file_name,caption"), ("captions.csv", "image,text")],
+)
+def test_a_table_gives_captions_and_folders_give_classes(tmp_path, name, header):
+    write_folder(tmp_path, ["cat/a.png", "dog/b.png", "dog/c.png"])
+    (tmp_path / name).write_text(f"{header}\ncat/a.png,a cat\ndog/b.png,a dog\n")
+    entries, notes = take(tmp_path)
+    assert entries == {"cat/a.png": ("cat", "a cat"), "dog/b.png": ("dog", "a dog")}
+    assert notes == {"dog/c.png": f"not in {name}"}
+
+
+def test_classes_that_not_all_pictures_have_are_not_used_and_that_is_said(tmp_path):
+    write_folder(tmp_path, ["cat/a.png", "b.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,text\ncat/a.png,a cat\nb.png,a dog\n")
+    entries, notes = take(tmp_path)
+    assert entries == {"cat/a.png": (None, "a cat"), "b.png": (None, "a dog")}
+    assert notes == {"prepare.classes": "folders of classes, which 1 pictures are not in: not used"}
+
+
+def test_pictures_are_known_by_their_content_and_others_are_told(tmp_path):
+    write_folder(tmp_path, ["cat/a.png", "d.png"])
+    (tmp_path / "cat/a.png").rename(tmp_path / "cat/blob")
+    big = Image.effect_noise((90, 90), 50)  # its directory lies at the end of the file
+    big.save(tmp_path / "cat/tiff", "TIFF")
+    (tmp_path / "cat/b.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "cat/c.db").write_bytes(b"")
+    entries, notes = take(tmp_path)
+    assert entries == {"cat/blob": ("cat", None), "cat/tiff": ("cat", None)}
+    assert notes == {
+        "cat/b.heic": "HEIC, which is not read: save it as PNG or JPEG",
+        "cat/c.db": "no picture of a known format",
+        "d.png": "in no class's folder",
+    }
+
+
+def test_names_are_compared_as_they_are_read(tmp_path):
+    whole, parts = "Größe", unicodedata.normalize("NFD", "Größe")
+    write_folder(tmp_path, [f"{parts}/a.png"])
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n{whole}/a.png,a cat\n")
+    entries, _ = take(tmp_path, [whole])
+    assert entries == {f"{whole}/a.png": (whole, "a cat")}
+    assert open_source(make_data("imagefolder", tmp_path), [whole]).load_image(0) == make_picture(0)
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (["train/cat/a.png", "test/cat/b.png"], "set data.root to .*/test, which has folders of"),
+        (["part/a.png", "part/metadata.csv"], "set data.root to .*/part, which has a table"),
+        (["cats/a.png"], "did you mean cat.*; rename it, add it to prepare.classes, or move"),
+    ],
+)
+def test_a_layout_one_folder_off_is_told_with_the_folder_that_is_meant(tmp_path, names, hint):
+    write_folder(tmp_path, [name for name in names if name.endswith("png")])
+    for name in names:
+        if name.endswith("csv"):
+            (tmp_path / name).write_text("file_name,text\na.png,a cat\n")
+    with pytest.raises(UserError, match=rf"is none of prepare\.classes \(cat, dog\); {hint}"):
+        take(tmp_path)
+
+
+def test_links_are_read_where_they_lead(tmp_path):
+    write_folder(tmp_path, ["blobs/0.png"])
+    root = tmp_path / "snapshot"
+    root.mkdir()
+    (root / "a.png").symlink_to("../blobs/0.png")
+    (tmp_path / "blobs/1").write_text("file_name,text\n./a.png,a cat\n")
+    (root / "metadata.csv").symlink_to("../blobs/1")
+    assert take(root) == ({"a.png": (None, "a cat")}, {})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,a red cat, on ice", "more values than columns; quote a caption"),
+        ('a.png,"a "red" cat"', "inside quotes write a quote twice"),
+        ("a.png,a \x07cat", "the text of a.png holds control characters"),
+    ],
+)
+def test_a_caption_is_whole_or_refused_with_its_line(tmp_path, row, message):
+    write_folder(tmp_path, ["a.png"])
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n{row}\n")
+    with pytest.raises(UserError, match=rf"metadata\.csv, line 2: .*{message}"):
+        take(tmp_path)

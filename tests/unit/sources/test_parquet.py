@@ -1,3 +1,5 @@
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -68,16 +70,76 @@ def test_parquet_names_the_row_whose_picture_is_broken_or_missing(tmp_path):
     columns = {"img": [PNGS[0], PNGS[1][:30], None], "label": [0, 1, 1]}
     path = write_parquet(tmp_path / "a.parquet", columns)
     source = open_source(make_parquet_data(path), CLASSES)
-    with pytest.raises(UserError, match=r"a\.parquet, row 1: not a picture"):
+    with pytest.raises(UserError, match=r"a\.parquet, row 1: no picture of a known format"):
         source.load_image(1)
     with pytest.raises(UserError, match=r"a\.parquet, row 2: no picture in column 'img'"):
         source.load_image(2)
 
 
 def test_parquet_refuses_a_missing_or_truncated_file(tmp_path):
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match=r"data\.root: no parquet file .*a\.parquet; set it to one"):
         open_source(make_parquet_data(tmp_path / "a.parquet"), CLASSES)
     path = write_parquet(tmp_path / "a.parquet", {"img": PNGS, "label": [0] * 5})
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match="not a whole parquet file"):
+        open_source(make_parquet_data(path), CLASSES)
+
+
+def write_named(path, names, labels):
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    table = pa.table({"img": PNGS[: len(labels)], "label": pa.array(labels, pa.int64())})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["cat", "dog"], ["cat", "dog"]), (["dog", "cat"], ["dog", "cat"])],
+)
+def test_labels_are_named_as_the_file_names_them(names, expected, tmp_path):
+    path = write_named(tmp_path / "a.parquet", names, [0, 1])
+    source = open_source(make_parquet_data(path), CLASSES)
+    assert [entry.class_name for entry in source.entries] == expected
+
+
+def test_some_of_the_files_classes_can_be_chosen_and_the_rest_is_counted(tmp_path):
+    path = write_named(tmp_path / "a.parquet", ["bird", "cat", "dog"], [2, 0, 1, 0])
+    source = open_source(make_parquet_data(path), CLASSES)
+    assert [entry.class_name for entry in source.entries] == ["dog", "cat"]
+    assert [note.item for note in source.notes] == ["a.parquet#1", "a.parquet#3"]
+    assert source.load_image(1) == make_picture(2)
+
+
+def test_classes_that_contradict_the_file_are_refused_with_both_lists(tmp_path):
+    path = write_named(tmp_path / "a.parquet", ["bird", "cat"], [0, 1])
+    with pytest.raises(UserError, match=r"labels are bird, cat; prepare\.classes are cat, dog; it"):
+        open_source(make_parquet_data(path), CLASSES)
+
+
+def test_shards_are_read_as_one_table(tmp_path):
+    for shard in range(2):
+        columns = {"img": PNGS[2 * shard : 2 * shard + 2], "label": [0, 1]}
+        write_parquet(tmp_path / f"train-{shard}.parquet", columns)
+    for root in (tmp_path, tmp_path / "train-*.parquet"):
+        source = open_source(make_parquet_data(root), CLASSES)
+        assert [entry.source_id for entry in source.entries][2] == "train-1.parquet#0"
+        assert [source.load_image(i).getpixel((0, 0))[0] for i in (3, 0, 2, 1)] == [3, 0, 2, 1]
+
+
+def test_dictionary_encoded_columns_and_lists_of_captions_are_read(tmp_path):
+    columns = {
+        "img": pa.array(PNGS[:3]).dictionary_encode(),
+        "label": pa.array(["dog", "cat", "dog"]).dictionary_encode(),
+        "text": [["a", "b"], ["c", "d"], []],
+    }
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    source = open_source(make_parquet_data(path, caption_column="text"), CLASSES)
+    assert [entry[1:] for entry in source.entries] == [("dog", "a"), ("cat", "d"), ("dog", None)]
+    assert source.load_image(2) == make_picture(2)
+
+
+def test_a_column_of_no_labels_is_refused_by_its_type(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"img": PNGS[:2], "label": [[0], [1]]})
+    with pytest.raises(UserError, match=r"column 'label' holds list<.*>, expected whole numbers"):
         open_source(make_parquet_data(path), CLASSES)

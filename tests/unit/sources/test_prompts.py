@@ -98,13 +98,16 @@ def test_columns_come_in_any_order_and_others_are_not_read(file):
         (HEADER + "in_domain,cat\n", "{file}, line 2: the prompt is empty"),
         (
             HEADER + "in_domain,cat,a cat, sitting\n",
-            "{file}, line 2: more values than columns; quote a prompt that holds commas",
+            "{file}, line 2: more values than columns; quote a caption or prompt that holds commas",
         ),
         (
             HEADER + "in_domain,cat,a \x07cat\n",
             '{file}, line 2: the prompt holds control characters: "a \\u0007cat"',
         ),
-        (HEADER + 'in_domain,cat,"a cat', "{file}: unexpected end of data"),
+        (
+            HEADER + 'in_domain,cat,"a cat',
+            "{file}, line 2: unexpected end of data; inside quotes write a quote twice",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_named(file, text, message):

@@ -1,0 +1,220 @@
+"""The one way in: all pictures and prompts from outside are looked at here, before any stage.
+
+Of each source it says which files it saw, which it took, and which it left out and why. Whatever a
+later stage would refuse is refused here: pictures are decoded, captions made, prompts built.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from stages.config.mistakes import UserError, show_line
+from stages.config.params import Params
+from stages.files.captions import fill_template
+from stages.files.tables import PAIRS_SCHEMA, Schema
+from stages.files.taught import Taught
+from stages.sources.choosing import Choice, choose_pictures
+from stages.sources.opening import open_source
+from stages.sources.prompts import build_prompts, list_subject_prompts
+from stages.sources.rows import check_characters
+from stages.sources.source import Entry, Source
+from stages.sources.subject import choose_subject, open_subject
+from stages.sources.walking import Note
+
+logger = logging.getLogger(__name__)
+
+CHOSEN_SCHEMA: Schema = {**PAIRS_SCHEMA, "pixels": "str"}
+"""`pixels` is a hash of the decoded picture, so that another picture under its name is noticed."""
+SPLITS = ("train", "validation")
+SUBJECT_SPLITS = ("subject", "subject_held_out")
+MAX_EXAMPLE = 80
+"""Characters of a file's name in the log."""
+
+
+class Intake(NamedTuple):
+    """What was taken, as a row of `CHOSEN_SCHEMA` each, the prompts, and notes by their source."""
+
+    chosen: pd.DataFrame
+    prompts: pd.DataFrame
+    notes: dict[str, list[Note]]
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """All notes: columns `source` (pairs, subject, prompts), `item` and `reason`."""
+        rows = [(source, *note) for source, notes in self.notes.items() for note in notes]
+        return pd.DataFrame(rows, columns=["source", "item", "reason"])
+
+
+class Part(NamedTuple):
+    """The pairs of a split: which pictures of a source, and the templates of their captions."""
+
+    split: str
+    source: Source
+    indices: Sequence[int]
+    templates: Sequence[str]
+
+
+def take_in(params: Params, taught: Taught | None) -> Intake:
+    """Look at all sources, take what the params ask for, and log a line for each source.
+
+    Raises:
+        UserError: What is asked for is not there, or is wrong; names the file and what to do.
+    """
+    prepare = params.prepare
+    sources, prompts = open_all(params, taught), build_all_prompts(params, taught)
+    counts = (prepare.num_pairs, prepare.num_validation_pairs, prepare.seed)
+    pairs = sources["train"]
+    choice, pixels = choose_apart(
+        pairs, lambda copies: choose_pictures(pairs, prepare.classes, *counts, copies)
+    )
+    tables = [_build(SPLITS, pairs, choice, pixels, prepare.caption_templates)]
+    notes = {"pairs": pairs.notes}
+    if taught:
+        subject, wanted = sources["subject"], taught.subject
+        choice, pixels = choose_apart(
+            subject, lambda copies: choose_subject(subject, wanted, copies)
+        )
+        tables.append(_build(SUBJECT_SPLITS, subject, choice, pixels, wanted.caption_templates))
+        notes["subject"] = subject.notes
+    for name, split, table in zip(notes, ("train", "subject"), tables, strict=False):
+        source = sources[split]
+        taken = table["split"].value_counts(sort=False).to_dict()
+        logger.info(
+            "%s: %s, %d pictures, taken %s%s",
+            *(name, source.name, len(source.entries), taken, summarise(source.notes)),
+        )
+    logger.info("prompts: %s", prompts["set"].value_counts(sort=False).to_dict())
+    return Intake(pd.concat(tables, ignore_index=True), prompts, notes)
+
+
+def open_all(params: Params, taught: Taught | None) -> dict[str, Source]:
+    """The source of each split; the subject's only where a method teaches one.
+
+    Raises:
+        UserError: A source is not there, or not as params.yaml says.
+    """
+    sources = dict.fromkeys(SPLITS, open_source(params.chosen.data, params.prepare.classes))
+    if taught:
+        opened = open_subject(taught.subject, taught.learned)
+        sources |= dict.fromkeys(SUBJECT_SPLITS, opened)
+    return sources
+
+
+def build_all_prompts(params: Params, taught: Taught | None) -> pd.DataFrame:
+    """The prompts to sample, those of the subject among them; raises as `build_prompts`."""
+    subject = list_subject_prompts(taught, params.prompts.subject_templates) if taught else []
+    return build_prompts(params.prepare.classes, params.prompts, subject)
+
+
+def choose_apart(
+    source: Source, choose: Callable[[AbstractSet[int]], Choice]
+) -> tuple[Choice, dict[int, str]]:
+    """Choose so that no picture to train on has the pixels of one that is held out.
+
+    Args:
+        source: Of which all chosen pictures are decoded.
+        choose: Gives a choice without some copies.
+
+    Returns:
+        The choice, and the hash of each picture's pixels; none of drawn pictures.
+    """
+    pixels: dict[int, str] = {}
+    copies: set[int] = set()
+    while True:
+        choice = choose(copies)
+        if source.is_drawn:
+            return choice, pixels
+        new = sorted({*choice.train, *choice.validation} - pixels.keys())  # as sources store them
+        for index in tqdm(new, desc="preflight", unit=" pictures", mininterval=1):
+            pixels[index] = hash_pixels(source.load_image(index))
+        held_out = {pixels[index] for index in choice.validation}
+        found = {index for index in choice.train if pixels[index] in held_out}
+        if not found:
+            _note_copies(source, choice, pixels)
+            return choice, pixels
+        copies |= found
+        source.notes.extend(
+            Note(source.entries[index].source_id, "same pixels as a picture that is held out")
+            for index in sorted(found)
+        )
+
+
+def _note_copies(source: Source, choice: Choice, pixels: dict[int, str]) -> None:
+    for indices in choice:
+        counts = Counter(pixels[index] for index in indices)
+        source.notes.extend(
+            Note(source.entries[index].source_id, "taken, although another of its split is equal")
+            for index in indices
+            if counts[pixels[index]] > 1
+        )
+
+
+def hash_pixels(image: Image.Image) -> str:
+    """A hash of a picture's size and pixels, 32 hex digits."""
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def _build(
+    splits: Sequence[str],
+    source: Source,
+    choice: Choice,
+    pixels: dict[int, str],
+    templates: Sequence[str],
+) -> pd.DataFrame:
+    parts = [
+        Part(split, source, indices, templates)
+        for split, indices in zip(splits, choice, strict=True)
+    ]
+    return pd.concat(
+        [
+            build_pairs(part).assign(pixels=[pixels.get(index, "") for index in part.indices])
+            for part in parts
+        ]
+    )
+
+
+def build_pairs(part: Part) -> pd.DataFrame:
+    """The pairs of a split without their pictures; each class takes the templates in turn."""
+    entries = [part.source.entries[index] for index in part.indices]
+    turns: Counter[str | None] = Counter()
+    captions = [entry.caption or _fill_next(entry, part.templates, turns) for entry in entries]
+    for entry, caption in zip(entries, captions, strict=True):
+        check_characters(caption, "caption", f"{part.source.name}, {entry.source_id}")
+    return pd.DataFrame(
+        {
+            "caption": captions,
+            "class": pd.Series([entry.class_name for entry in entries], dtype="str"),
+            "split": part.split,
+            "source_id": [entry.source_id for entry in entries],
+        }
+    )
+
+
+def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None]) -> str:
+    if entry.class_name is None:
+        raise UserError(
+            f"{entry.source_id}: the picture has neither a caption nor a class; write a caption, "
+            "or take it out"
+        )
+    template = templates[turns[entry.class_name] % len(templates)]
+    turns[entry.class_name] += 1
+    return fill_template(template, entry.class_name)
+
+
+def summarise(notes: Sequence[Note]) -> str:
+    """How many notes there are by reason, each with its first item, as the end of a line."""
+    firsts: dict[str, str] = {}
+    for item, reason in notes:
+        firsts.setdefault(reason, show_line(item, MAX_EXAMPLE))
+    counts = Counter(note.reason for note in notes)
+    told = [f"{counts[reason]} {reason} ({item})" for reason, item in firsts.items()]
+    return f"; left out or noted: {', '.join(told)}" if told else ""

@@ -1,0 +1,141 @@
+"""Which files lie under a folder, and what of it is no one's picture.
+
+Links are followed, as the hub's client and DVC's cache make them. Names are compared in Unicode's
+form NFC: a Mac writes an umlaut as two characters.
+"""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from stages.config.mistakes import UserError
+from stages.config.params import UNFIT
+
+LITTER = (
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+)
+"""What macOS, Synology and Windows leave, in lower case; all else that they leave is hidden."""
+
+
+class Note(NamedTuple):
+    """A file, row or text that was left out, or not taken as it is, and why."""
+
+    item: str
+    reason: str
+
+
+class Found(NamedTuple):
+    """A file: its path under the root in NFC, with "/" between the parts; and where it is."""
+
+    name: str
+    path: Path
+
+
+def walk(root: Path) -> tuple[list[Found], list[Note]]:
+    """All files at any depth, in the order of their names, and what was left out.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+    left_out: list[Note] = []
+    found = sorted(_walk(root, "", {os.path.realpath(root)}, left_out), key=_split)
+    return found, left_out
+
+
+def list_files(root: Path) -> list[Found]:
+    """A file, the parquet files in a folder, or what a pattern such as `train-*.parquet` finds."""
+    if root.is_file():
+        return [Found(root.name, root)]
+    if root.is_dir():
+        return [found for found in walk(root)[0] if found.path.suffix == ".parquet"]
+    if not root.parent.is_dir() or not set("*?[") & set(root.name):
+        return []
+    files, _ = walk(root.parent)
+    return [found for found in files if "/" not in found.name and found.path.match(root.name)]
+
+
+def digest_files(files: Sequence[Found]) -> str:
+    """A hash of names, sizes and times: cheap, and another one after nearly every change."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, path in files:
+        stat = path.stat()
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def read_file(path: Path, count: int = -1) -> bytes:
+    """The bytes of a file, or the first `count`.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror})") from None
+
+
+def word_missing(path: Path, key: str, what: str) -> UserError:
+    """That a source's `what` is not there, and why that may be although the user sees it."""
+    message = f"{key}: no {what} {path}"
+    if ".dvc/tmp/exps" in Path.cwd().as_posix() and not path.is_absolute():
+        return UserError(
+            f"{message} in this copy of the repository, which `dvc exp run --temp` and --queue "
+            f"work in; `dvc add {path}` and commit, or set an absolute path, or copy it with "
+            f"`-C {path}`"
+        )
+    return UserError(f"{message}; set it to one")
+
+
+def normalise(name: str) -> str:
+    """A name as it is compared with others."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _split(found: Found) -> list[str]:
+    return found.name.split("/")
+
+
+def _walk(folder: Path, above: str, parents: set[str], left_out: list[Note]) -> Iterator[Found]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+    except OSError as error:
+        raise UserError(f"{folder}: not readable ({error.strerror})") from None
+    for entry in entries:
+        name = above + normalise(entry.name)
+        reason = _judge(entry)
+        if not reason and entry.is_file():
+            yield Found(name, Path(entry.path))
+        elif not reason and entry.is_dir():
+            real = os.path.realpath(entry.path)
+            if real not in parents:
+                yield from _walk(Path(entry.path), f"{name}/", parents | {real}, left_out)
+                continue
+            reason = "link back to a folder above it"
+        if reason or not entry.is_file():
+            shown = name.encode(errors="backslashreplace").decode()
+            left_out.append(Note(shown, reason or "neither a file nor a folder"))
+
+
+def _judge(entry: os.DirEntry) -> str:
+    """Why an entry is left out without a look into it; "" if it is not."""
+    if entry.name.startswith(".") or entry.name.lower() in LITTER:
+        return "hidden, or left by a program"
+    if any(unicodedata.category(c) in UNFIT for c in entry.name):  # bytes that are no UTF-8, too
+        return "name that is no text: rename it"
+    if entry.is_symlink() and not Path(entry.path).exists():
+        return "link to what is not there"
+    return ""

@@ -1,0 +1,124 @@
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from stages.config.mistakes import UserError
+from stages.config.params import DataParams, parse_params
+from stages.files.images import encode_png
+from stages.files.taught import Taught
+from stages.sources.intake import take_in
+
+ROOT = Path.cwd()
+
+
+def draw(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (seed, 255 - seed, 0)).save(path)
+
+
+def build_params(folder, num_pairs=4, num_validation=2, method="attn2", **subject):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    values = YAML(typ="safe", pure=True).load(text)
+    if folder:
+        values["bases"]["tiny"]["data"] = {"source": "imagefolder", "root": str(folder)}
+    values["prepare"] |= {"num_pairs": num_pairs, "num_validation_pairs": num_validation}
+    values["prepare"]["classes"] = ["cat", "dog"]
+    values["finetune"]["method"] = method
+    values["subject"] |= subject
+    return parse_params(json.dumps(values))
+
+
+def test_a_line_for_each_source_counts_what_was_left_out_and_why(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for seed in range(3):
+        draw(tmp_path / f"cat/{seed}.png", seed)
+        draw(tmp_path / f"dog/{seed}.png", 100 + seed)
+        draw(tmp_path / f"subject/.ipynb_checkpoints/{seed}.png", seed)
+        draw(tmp_path / f"subject/{seed}.png", 200 + seed)
+    pictures, subject = tmp_path, tmp_path / "subject"
+    shutil.move(subject, tmp_path.parent / "toy")
+    subject = tmp_path.parent / "toy"
+    (pictures / "cat/.DS_Store").write_bytes(b"")
+    (pictures / "cat/notes.md").write_bytes(b"no picture")
+    wanted = {"source": "imagefolder", "root": str(subject)}
+    counts = {"num_pictures": 2, "num_held_out_pictures": 1}
+    params = build_params(pictures, method="dreambooth", **wanted, **counts)
+    intake = take_in(params, Taught("dreambooth", params.subject))
+    assert caplog.messages == [
+        f"pairs: {pictures}, 6 pictures, taken {{'train': 4, 'validation': 2}}; left out or noted: "
+        "1 hidden, or left by a program (cat/.DS_Store), 1 no picture of a known format "
+        "(cat/notes.md)",
+        f"subject: {subject}, 3 pictures, taken {{'subject': 2, 'subject_held_out': 1}}; left out "
+        "or noted: 1 hidden, or left by a program (.ipynb_checkpoints)",
+        "prompts: {'in_domain': 10, 'marketing': 6, 'subject': 8}",
+    ]
+    assert intake.left_out.to_numpy().tolist() == [
+        ["pairs", "cat/.DS_Store", "hidden, or left by a program"],
+        ["pairs", "cat/notes.md", "no picture of a known format"],
+        ["subject", ".ipynb_checkpoints", "hidden, or left by a program"],
+    ]
+
+
+@pytest.mark.parametrize("copied", range(6))
+def test_equal_pictures_are_never_both_trained_on_and_held_out(tmp_path, copied):
+    for seed in range(6):
+        draw(tmp_path / f"cat/{seed}.png", seed)
+        draw(tmp_path / f"dog/{seed}.png", 100 + seed)
+    for number in range(3):
+        shutil.copy(tmp_path / f"cat/{copied}.png", tmp_path / f"cat/copy-{number}.png")
+    intake = take_in(build_params(tmp_path, 6, 4), None)
+    splits = intake.chosen.groupby("split")["pixels"].agg(set)
+    assert not splits["train"] & splits["validation"]
+    assert intake.chosen["split"].value_counts().to_dict() == {"train": 6, "validation": 4}
+    copies = {"cat/copy-0.png", "cat/copy-1.png", "cat/copy-2.png", f"cat/{copied}.png"}
+    taken = set(intake.chosen["source_id"]) & copies
+    if len(taken) > 1:
+        assert copies >= set(intake.left_out["item"]) >= taken
+
+
+def test_too_many_copies_are_told_with_numbers_that_work(tmp_path):
+    for seed in range(4):
+        draw(tmp_path / f"cat/{seed}.png", 7)
+        draw(tmp_path / f"dog/{seed}.png", 100 + seed)
+    with pytest.raises(UserError, match=r"beside 2 copies of held-out pictures: .*cat has 2 and"):
+        take_in(build_params(tmp_path, 4, 2), None)
+
+
+def test_a_picture_with_neither_class_nor_caption_is_refused_before_any_result(tmp_path):
+    for seed in range(6):
+        draw(tmp_path / f"{seed}.png", seed)
+        (tmp_path / f"{seed}.txt").write_text("a cat" if seed else " ")
+    with pytest.raises(UserError, match=r"0\.txt: the caption is empty"):
+        take_in(build_params(tmp_path), None)
+
+
+def test_an_empty_caption_is_refused_before_any_result_where_there_is_no_class(tmp_path):
+    images = [encode_png(Image.new("RGB", (8, 8), (level, 0, 0))) for level in range(6)]
+    texts = ["a cat", "a dog", None, "", " ", "a cow"]
+    pq.write_table(pa.table({"image": images, "text": texts}), tmp_path / "a.parquet")
+    params = build_params(tmp_path)
+    columns = {"image_column": "image", "label_column": None, "caption_column": "text"}
+    data = DataParams(source="parquet", root=str(tmp_path / "a.parquet"), **columns)
+    base = params.chosen.model_copy(update={"data": data})
+    params = params.model_copy(update={"bases": {"tiny": base}})
+    with pytest.raises(UserError, match=r"a\.parquet#\d: .* neither a caption nor a class; write"):
+        take_in(params, None)
+
+
+def test_another_picture_under_its_name_has_other_pixels(tmp_path):
+    for seed in range(3):
+        draw(tmp_path / f"cat/{seed}.png", seed)
+        draw(tmp_path / f"dog/{seed}.png", 100 + seed)
+    before = take_in(build_params(tmp_path), None).chosen.set_index("source_id")
+    draw(tmp_path / "dog/1.png", 50)
+    after = take_in(build_params(tmp_path), None).chosen.set_index("source_id")
+    changed = before["pixels"] != after["pixels"]
+    assert changed[changed].index.tolist() == ["dog/1.png"]
+    assert before.drop(columns="pixels").equals(after.drop(columns="pixels"))
