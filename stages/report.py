@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "scipy", "pandas", "plotly")
 LOSS_SCHEMA = {"step": "int64", "loss": "float64"}
+LEFT_OUT_SCHEMA = dict.fromkeys(("source", "item", "reason"), "str")
 VALIDATION_LOSS_SCHEMA = {"step": "int64", "validation_loss": "float64"}
 
 
@@ -60,6 +61,7 @@ def read_inputs() -> Inputs:
         scores=scores,
         facts=read_facts(paths.FACTS["finetuned"]),
         files={name: NamedPictures(path, "file_name") for name, path in paths.SAMPLES.items()},
+        left_out=read_csv(paths.LEFT_OUT, LEFT_OUT_SCHEMA, "preflight"),
         seeds=samples.set_index("file_name")["seed"].to_dict(),
         pairs=read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare").set_index("source_id"),
         pair_images=NamedPictures(paths.PAIRS, "source_id"),

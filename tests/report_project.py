@@ -121,6 +121,7 @@ def write_results(
     finetuned = improve(baseline, rng, num_bad)
     for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
         write_variant(folder, variant, scores, side_px)
+    write_left_out(folder)
     write_training(folder, rng)
     write_comparison(folder / "plots/data/comparison", baseline, finetuned, rng)
     write_verdict(folder, baseline, finetuned)
@@ -259,6 +260,12 @@ def write_pairs(folder: Path, num_taught: int) -> None:
         rows.append(("a <my-frog>", "<my-frog>", "subject", f"drawn/red frog/{number}"))
     pairs = pd.DataFrame(rows, columns=["caption", "class", "split", "source_id"])
     write_pictures(pairs, images, folder / "data/pairs.parquet", PAIRS_SCHEMA)
+
+
+def write_left_out(folder: Path) -> None:
+    """What sources did not take."""
+    row = {"source": "pairs", "item": "._x.png", "reason": "hidden"}
+    pd.DataFrame([row]).to_csv(folder / "data/left_out.csv", index=False)
 
 
 def write_training(folder: Path, rng: np.random.Generator) -> None:

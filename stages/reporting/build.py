@@ -23,6 +23,7 @@ from stages.reporting.subject import show_subject
 
 NUM_TRAINING_PAIRS = 20
 NUM_COLLAPSED = 48
+NUM_LEFT_OUT = 200
 MAX_MARKETING_PROMPTS = 100
 """Each is a row of a chart and of a table."""
 
@@ -39,6 +40,7 @@ class Inputs(NamedTuple):
     scores: Mapping[str, pd.DataFrame]
     facts: Mapping[str, Facts]
     files: Mapping[str, Mapping[str, bytes]]
+    left_out: pd.DataFrame
     seeds: Mapping[str, int]
     pairs: pd.DataFrame
     pair_images: Mapping[str, bytes]
@@ -106,6 +108,8 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
         ),
         pictures_of=group_pictures(pictures),
         training_pairs=training_pairs,
+        left_out=inputs.left_out.head(NUM_LEFT_OUT).to_dict("records"),
+        num_left_out=len(inputs.left_out),
         details=describe_pictures(pictures, scored, inputs.seeds),
         pictures=embed_pictures(files),
         charts=_draw_charts(

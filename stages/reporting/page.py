@@ -64,6 +64,8 @@ class Page:
     marketing_blocks: Sequence[Block]
     pictures_of: Mapping[str, Rows]
     training_pairs: Rows
+    left_out: Rows
+    num_left_out: int
     details: Mapping[str, Any]
     pictures: Mapping[str, str]
     charts: Mapping[str, go.Figure]

@@ -168,3 +168,9 @@ def test_of_many_prompts_the_page_lists_those_that_it_shows_and_counts_all(tmp_p
 
 def test_a_page_that_shows_all_prompts_says_nothing_of_a_choice(html):
     assert "spread evenly" not in html
+
+
+def test_what_sources_left_out_is_listed_with_its_reason(html):
+    text = html[html.index("1 files, captions or prompts were not taken as they are") :]
+    assert "._x.png" in text[:1000]
+    assert "hidden" in text[:1000]

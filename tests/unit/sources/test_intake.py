@@ -57,7 +57,7 @@ def test_a_line_for_each_source_counts_what_was_left_out_and_why(tmp_path, caplo
         "(cat/notes.md)",
         f"subject: {subject}, 3 pictures, taken {{'subject': 2, 'subject_held_out': 1}}; left out "
         "or noted: 1 hidden, or left by a program (.ipynb_checkpoints)",
-        "prompts: {'in_domain': 10, 'marketing': 6, 'subject': 8}",
+        "prompts: {'in_domain': 24, 'marketing': 24, 'subject': 8}",
     ]
     assert intake.left_out.to_numpy().tolist() == [
         ["pairs", "cat/.DS_Store", "hidden, or left by a program"],
