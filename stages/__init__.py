@@ -24,7 +24,7 @@
     scoring    the scorer and a module per metric
     analysis   paired differences, intervals, verdicts
     reporting  charts and the page
-    commands   what people run beside the stages: pool, methods, export, mend
+    commands   what people run beside the stages: duel, plan, pool, export, mend
     tiny       the builder of the shipped base
 
 Letters in shapes: B batch, N pictures, P prompts, H W pixels, h w latent cells, L tokens, D text

@@ -38,7 +38,7 @@ def draw_methods(table: pd.DataFrame, confidence_level: float) -> go.Figure:
     """Change of validation loss and of CLIP, in and out of domain, by trained parameters (log).
 
     Args:
-        table: Rows of plots/methods.csv.
+        table: Columns of `METHODS_SCHEMA`.
         confidence_level: Of the intervals, in (0, 1).
     """
     figure = make_subplots(rows=len(PANELS), cols=1, shared_xaxes=True, vertical_spacing=0.07)
