@@ -88,7 +88,7 @@ def main(*arguments: str) -> None:
     )
     with replace_file(paths.DUEL_PAGE) as partial:
         partial.write_text(render_duels(page), encoding="utf-8")
-    report(duels, unbeaten, picked)
+    report(duels, arms, unbeaten, picked)
 
 
 def check_alike(params: dict[str, Params]) -> None:
@@ -165,7 +165,7 @@ def list_cost(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def report(duels: pd.DataFrame, unbeaten: dict[str, list[str]], picked: str) -> None:
+def report(duels: pd.DataFrame, arms: Arms, unbeaten: dict[str, list[str]], picked: str) -> None:
     """Log each duel on CLIP, and which arms none is shown to beat."""
     for row in duels[duels["metric"] == METRIC].to_dict("records"):
         logger.info(
@@ -178,7 +178,8 @@ def report(duels: pd.DataFrame, unbeaten: dict[str, list[str]], picked: str) -> 
             row["verdict"],
         )
     for set_name, names in unbeaten.items():
-        logger.info("%s: none is shown to beat %s", word_set(set_name), ", ".join(names))
+        what = "be better than another" if set(names) == set(arms) else f"beat {', '.join(names)}"
+        logger.info("%s: none is shown to %s", word_set(set_name), what)
     if picked:
         logger.info("picked by the other half of the prompts: %s", picked)
     logger.info("%s", paths.DUEL_PAGE)

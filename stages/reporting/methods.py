@@ -62,8 +62,6 @@ def draw_methods(table: pd.DataFrame, confidence_level: float) -> go.Figure:
         figure.add_hline(y=0, line_color=BASELINE, line_width=2, row=row, col=1)
         figure.update_yaxes(title_text=f"change of<br>{panel.title}", row=row, col=1)
     style_figure(figure, HEIGHT_PX)
-    title = {"text": "What each method trained, gained and lost", "x": 0.02}
-    figure.update_layout(paper_bgcolor="white", title=title)
     figure.update_yaxes(title_font_size=13)
     figure.update_xaxes(type="log", dtick=1, title_font_size=13, **_reach(sizes))
     return figure.update_xaxes(
