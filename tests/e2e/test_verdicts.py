@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages import compare, embed, encode, finetune, prepare, sample, score
+from stages import compare, embed, encode, finetune, preflight, prepare, sample, score
 from stages.config import paths
 from stages.files.tensors import read_finetuned, write_finetuned
 from stages.sources.drawing.pictures import draw_picture
@@ -112,7 +112,7 @@ def run_in(folder: Path) -> Iterator[Path]:
     before, num_threads = Path.cwd(), torch.get_num_threads()
     os.chdir(folder)
     try:
-        for stage in (prepare, embed, encode):
+        for stage in (preflight, prepare, embed, encode):
             stage.main()
         sample.main("baseline")
         yield folder
