@@ -34,7 +34,7 @@ STAGE = """import json, pathlib, re, sys
 key, out, metric = sys.argv[1:]
 value = re.search(rf"^{key}: (.+)$", pathlib.Path("params.yaml").read_text(), re.M)[1]
 for name, text in ((out, value * 1000), (metric, json.dumps({key: len(value)}))):
-    pathlib.Path(name).parent.mkdir(exist_ok=True)
+    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(name).write_text(text)
 """
 BRANCH = "main"
