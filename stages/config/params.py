@@ -61,7 +61,9 @@ def _check_word(value: str) -> str:
 
 
 def _check_distinct(values: list[Any]) -> list[Any]:
-    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    """Text is compared as sources do: an umlaut may be one character or two."""
+    forms = [unicodedata.normalize("NFC", v) if isinstance(v, str) else v for v in values]
+    repeated = [values[i] for i, form in enumerate(forms) if form in forms[:i]]
     if repeated:
         raise ValueError(f"should name each once, but {show(repeated[0])} is there twice")
     return values
@@ -150,7 +152,7 @@ Maybe = Annotated[T | None, _read_word("none")]
 Auto = Annotated[T | None, _read_word("auto")]
 """A value, or None for the word auto."""
 Root = Annotated[Maybe[Text], AfterValidator(_check_root)]
-Column = Annotated[Text | None, Field(validate_default=True), AfterValidator(_check_column)]
+Column = Annotated[Maybe[Text], Field(validate_default=True), AfterValidator(_check_column)]
 
 Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
 SUBJECT_METHODS = ("textual_inversion", "dreambooth")

@@ -30,7 +30,7 @@ from stages.run.scratch import hold_stage, remove_finished
 logger = logging.getLogger(__name__)
 
 _FREE_SPACE = "free some space, then `dvc repro` goes on"
-_ALLOW_WRITING = "allow writing there, then `dvc repro` goes on"
+_ALLOW_WRITING = "allow reading and writing there, then `dvc repro` goes on"
 REMEDIES = {
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,

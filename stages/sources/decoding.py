@@ -84,10 +84,8 @@ def judge_file(path: Path) -> str:
     try:
         with _quiet(), Image.open(path):
             return ""
-    except UnidentifiedImageError:
+    except Exception:  # of any type: text that begins like a picture, too
         return explain_unreadable(head)
-    except Exception:  # of any type: a picture that is damaged, which is told where it is decoded
-        return ""
 
 
 @contextmanager

@@ -14,7 +14,15 @@ from stages.config.params import DataParams
 from stages.sources.decoding import judge_file
 from stages.sources.rows import read_rows, tidy_text
 from stages.sources.source import Entry, Source, build_loader
-from stages.sources.walking import Found, Note, normalise, read_file, walk, word_missing
+from stages.sources.walking import (
+    Found,
+    Note,
+    is_file,
+    normalise,
+    read_file,
+    walk,
+    word_missing,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 """Files of these names are pictures; of any other name, if Pillow knows how they begin."""
@@ -114,6 +122,7 @@ def _list_captioned(
         entries[name] = Entry(name, _find_class(name, classes), caption)
     if not entries:
         raise UserError(f"{table}: lists no pictures")
+    notes[:] = [note for note in notes if note.item not in entries]  # hidden, but asked for
     notes += [Note(name, f"not in {table.name}") for name in sorted(names - entries.keys())]
     return _use_classes_of_all(list(entries.values()), notes)
 
@@ -123,7 +132,7 @@ def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
     name = posixpath.normpath(normalise(file_name))
     if name.startswith(("/", "..")):
         raise UserError(f"{where}: {file_name} is outside {root}")
-    if name not in names and not (root / file_name).is_file():
+    if name not in names and not is_file(root / file_name):
         hint = suggest(name, names)
         raise UserError(f"{where}: no file {root / file_name}{hint}")
     return name

@@ -28,12 +28,11 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         UserError: There is no such file.
         UserError: It is no parquet file, lacks a column, or its labels are no classes.
     """
-    files = list_files(data.path)
+    files, notes = list_files(data.path)
     if not files:
         raise word_missing(data.path, "data.root", "parquet file")
     assert data.image_column is not None  # DataParams checks it
     entries: list[Entry] = []
-    notes: list[Note] = []
     rows: list[tuple[int, int]] = []  # of each entry: its file, and its row there
     columns = []
     for number, (name, path) in enumerate(files):
@@ -49,7 +48,9 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         number, row = rows[index]
         data_ = columns[number][row]
         if not data_:
-            raise UserError(f"{show_row(index)}: no picture in column {data.image_column!r}")
+            raise UserError(
+                f"{show_row(index)}: no picture in column {data.image_column!r}; drop the row"
+            )
         return data_
 
     def show_row(index: int) -> str:
@@ -87,6 +88,8 @@ def _find_field(path: Path, file: pq.ParquetFile, column: str) -> pa.Field:
     names = file.schema_arrow.names
     if column not in names:
         raise UserError(f"{path}: no column {column!r}; it has {', '.join(names)}")
+    if names.count(column) > 1:
+        raise UserError(f"{path}: column {column!r} is there twice; rename one of them")
     return file.schema_arrow.field(column)
 
 

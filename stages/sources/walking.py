@@ -49,27 +49,51 @@ def walk(root: Path) -> tuple[list[Found], list[Note]]:
         UserError: A folder cannot be read.
     """
     left_out: list[Note] = []
-    found = sorted(_walk(root, "", {os.path.realpath(root)}, left_out), key=_split)
-    return found, left_out
+    found: dict[str, Found] = {}
+    for file in sorted(_walk(root, "", {os.path.realpath(root)}, left_out), key=_split):
+        if found.setdefault(file.name, file) is not file:
+            left_out.append(
+                Note(file.name, "same name as another, in Unicode's form NFC: rename it")
+            )
+    return list(found.values()), left_out
 
 
-def list_files(root: Path) -> list[Found]:
-    """A file, the parquet files in a folder, or what a pattern such as `train-*.parquet` finds."""
-    if root.is_file():
-        return [Found(root.name, root)]
-    if root.is_dir():
-        return [found for found in walk(root)[0] if found.path.suffix == ".parquet"]
-    if not root.parent.is_dir() or not set("*?[") & set(root.name):
-        return []
+def list_files(root: Path) -> tuple[list[Found], list[Note]]:
+    """A file, the parquet files in a folder, or what a pattern such as `train-*.parquet` finds.
+
+    Of a folder, what was left out as well.
+    """
+    if is_file(root):
+        return [Found(root.name, root)], []
+    if is_folder(root):
+        files, left_out = walk(root)
+        taken = [found for found in files if found.path.suffix.lower() == ".parquet"]
+        others = [found.name for found in files if found not in taken]
+        return taken, left_out + [Note(name, "no parquet file") for name in others]
+    if not is_folder(root.parent) or not set("*?[") & set(root.name):
+        return [], []
     files, _ = walk(root.parent)
-    return [found for found in files if "/" not in found.name and found.path.match(root.name)]
+    return [f for f in files if "/" not in f.name and f.path.match(root.name)], []
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; a name too long, or a closed folder, is no error."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path's own raises
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is such a folder, as `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def digest_files(files: Sequence[Found]) -> str:
     """A hash of names, sizes and times: cheap, and another one after nearly every change."""
     digest = hashlib.blake2b(digest_size=16)
     for name, path in files:
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise _word_unreadable(path, error) from None
         digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
@@ -84,7 +108,7 @@ def read_file(path: Path, count: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
-        raise UserError(f"{path}: not readable ({error.strerror})") from None
+        raise _word_unreadable(path, error) from None
 
 
 def word_missing(path: Path, key: str, what: str) -> UserError:
@@ -97,6 +121,10 @@ def word_missing(path: Path, key: str, what: str) -> UserError:
             f"`-C {path}`"
         )
     return UserError(f"{message}; set it to one")
+
+
+def _word_unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: not readable ({error.strerror}); allow reading it, or take it out")
 
 
 def normalise(name: str) -> str:
@@ -113,7 +141,7 @@ def _walk(folder: Path, above: str, parents: set[str], left_out: list[Note]) -> 
         with os.scandir(folder) as listing:
             entries = list(listing)
     except OSError as error:
-        raise UserError(f"{folder}: not readable ({error.strerror})") from None
+        raise _word_unreadable(folder, error) from None
     for entry in entries:
         name = above + normalise(entry.name)
         reason = _judge(entry)
@@ -136,6 +164,6 @@ def _judge(entry: os.DirEntry) -> str:
         return "hidden, or left by a program"
     if any(unicodedata.category(c) in UNFIT for c in entry.name):  # bytes that are no UTF-8, too
         return "name that is no text: rename it"
-    if entry.is_symlink() and not Path(entry.path).exists():
+    if entry.is_symlink() and not (is_file(entry.path) or is_folder(entry.path)):
         return "link to what is not there"
     return ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.config.params import Params
-from stages.sources.walking import digest_files, list_files, walk
+from stages.sources.walking import digest_files, is_folder, list_files, walk
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,7 @@ def watch_sources(params: Params, earlier: Mapping[str, dict]) -> dict[str, dict
 
 
 def _watch(root: Path, earlier: dict) -> dict:
-    if root.is_dir():
-        files, _ = walk(root)
-    else:
-        files = list_files(root)
+    files, _ = walk(root) if is_folder(root) else list_files(root)
     if not files and earlier.get("root") == str(root):
         logger.warning("%s is not here; what was made from it stays as it is", root)
         return earlier

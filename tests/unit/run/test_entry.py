@@ -40,7 +40,8 @@ def test_a_users_mistake_is_an_error_line_and_exit_code_1(kind, caplog):
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "data/x"),
-            "error: data/x: Permission denied; allow writing there, then `dvc repro` goes on",
+            "error: data/x: Permission denied; allow reading and writing there, then `dvc repro` "
+            "goes on",
         ),
     ],
 )

@@ -1,0 +1,80 @@
+"""What a stranger's files brought to light: each is said in a line, and nothing is silent."""
+
+import unicodedata
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from stages.config.mistakes import UserError
+from stages.config.params import PrepareParams, load_params
+from stages.sources import imagefolder, parquet
+from stages.sources.walking import list_files, walk
+from tests.unit.sources.builders import make_data
+from tests.unit.sources.test_imagefolder import write_folder
+
+CLASSES = ("cat", "dog")
+
+
+def test_a_name_too_long_for_any_file_is_a_file_that_is_not_there(tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n{'x' * 5000},a cat\n")
+    with pytest.raises(UserError, match=r"metadata\.csv, line 2: no file"):
+        imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    assert list_files(tmp_path / ("x" * 5000)) == ([], [])
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    table = pa.table([[b"x"], [0], [1]], names=["image", "label", "label"])
+    pq.write_table(table, tmp_path / "t.parquet")
+    data = make_data("parquet", str(tmp_path), image_column="image", label_column="label")
+    with pytest.raises(UserError, match=r"t\.parquet: column 'label' is there twice; rename one"):
+        parquet.open_source(data, CLASSES)
+
+
+def test_two_names_that_are_one_in_nfc_are_not_taken_for_each_other(tmp_path):
+    for form in ("NFC", "NFD"):
+        (tmp_path / f"{unicodedata.normalize(form, 'é')}.png").write_bytes(b"x")
+    found, left_out = walk(tmp_path)
+    assert len(found) == 1
+    assert [note.reason for note in left_out] == [
+        "same name as another, in Unicode's form NFC: rename it"
+    ]
+
+
+def test_what_lies_beside_shards_is_listed_and_a_suffix_may_be_upper_case(tmp_path):
+    for name in ("a.PARQUET", "b.parquet", "notes.md", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "gone.parquet").symlink_to("nowhere")
+    files, left_out = list_files(tmp_path)
+    assert [found.name for found in files] == ["a.PARQUET", "b.parquet"]
+    assert {note.item for note in left_out} == {"notes.md", ".hidden", "gone.parquet"}
+
+
+@pytest.mark.parametrize("text", ["BMW number 1 on a road", "P5 is a road"])
+def test_a_caption_that_begins_like_a_picture_is_a_caption(text, tmp_path):
+    write_folder(tmp_path, ["cat/1.png"])
+    (tmp_path / "cat/1.txt").write_text(text)
+    source = imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    assert [entry.caption for entry in source.entries] == [text]
+
+
+def test_a_hidden_picture_that_a_table_names_is_not_listed_as_left_out(tmp_path):
+    write_folder(tmp_path, [".h.png", "1.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,text\n.h.png,a cat\n1.png,a dog\n")
+    source = imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    assert [entry.source_id for entry in source.entries] == [".h.png", "1.png"]
+    assert ".h.png" not in {note.item for note in source.notes}
+
+
+def test_a_class_that_is_named_in_two_forms_is_named_twice():
+    names = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    values = load_params().prepare.model_dump() | {"classes": names}
+    with pytest.raises(ValidationError, match="is there twice"):
+        PrepareParams(**values)
+
+
+def test_none_is_a_word_for_a_column_that_there_is_not():
+    columns = {"image_column": "image", "label_column": "label", "caption_column": "none"}
+    assert make_data("parquet", "x", **columns).caption_column is None
