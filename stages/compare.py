@@ -18,6 +18,7 @@ from stages.analysis.paired import (
     pair_metrics,
     pair_scores,
 )
+from stages.analysis.results import VERDICT
 from stages.analysis.set_metrics import compare_distances, compare_diversity, pair_embeds
 from stages.analysis.tables import (
     compare_classes,
@@ -32,7 +33,6 @@ from stages.config.mistakes import UserError
 from stages.config.params import CompareParams, load_params
 from stages.files.embeds import PairEmbeds, read_image_embeds, read_pair_embeds
 from stages.files.facts import Facts, read_facts
-from stages.files.results import VERDICT
 from stages.files.tables import read_prompts, read_scores, write_json, write_table
 from stages.run.entry import run_stage
 

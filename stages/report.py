@@ -9,13 +9,13 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
+from stages.analysis.results import read_results
 from stages.config import paths
 from stages.config.params import Params, load_params
 from stages.files.atomic import replace_file
 from stages.files.facts import read_facts
 from stages.files.images import write_png
 from stages.files.pictures import NamedPictures, read_rows
-from stages.files.results import read_results
 from stages.files.tables import (
     PAIRS_SCHEMA,
     SAMPLES_SCHEMA,

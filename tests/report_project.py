@@ -15,11 +15,11 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from stages import report
+from stages.analysis.results import GIVEN
 from stages.config.params import load_params
 from stages.files.facts import SETS
 from stages.files.images import encode_png
 from stages.files.pictures import write_pictures
-from stages.files.results import GIVEN
 from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA
 from stages.reporting.subject import METRIC as SUBJECT_SIMILARITY
 from stages.run.cost import Cost, write_cost

@@ -1,1 +1,1 @@
-"""Paired comparison of two score tables, and the words for what it shows. No torch."""
+"""Paired comparison of two score tables, the words for what it shows, its tables. No torch."""

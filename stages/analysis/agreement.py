@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages.analysis.paired import DESCRIPTION
-from stages.files.results import DISAGREEMENTS_SCHEMA, METRIC_CORRELATIONS_SCHEMA
+from stages.analysis.results import DISAGREEMENTS_SCHEMA, METRIC_CORRELATIONS_SCHEMA
 
 MAIN_METRIC = "clip_cosine"
 NUM_PER_PAIR = 5

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from stages.analysis.results import COLLAPSED_SCHEMA
 from stages.config.notation import format_number, word_set
-from stages.files.results import COLLAPSED_SCHEMA
 
 KINDS = {
     "num_black": "black",

@@ -51,13 +51,6 @@ def take_reference(training_embeds: Embeds) -> Embeds:
     return training_embeds[:MAX_REFERENCE]
 
 
-def compute_distance(a: Embeds, b: Embeds, distance: Distance) -> float:
-    """Squared discrepancy of two sets, (N, E) and (M, E); not below 0 but by chance."""
-    within = sum(average_within(x, distance) for x in (a, b))
-    cross = average_to(a, b, distance.kernel).mean()
-    return float(distance.scale * (within - 2 * cross))
-
-
 def average_to(a: Embeds, b: Embeds, kernel: Kernel) -> NDArray[np.float64]:
     """Mean kernel of each of N embeds to M others, (N,)."""
     return np.concatenate([values.mean(axis=1) for _, values in iterate_rows(a, b, kernel)])

@@ -23,10 +23,10 @@ from stages.analysis.resampling import (
     bootstrap_interval,
     sign_flip_p_value,
 )
+from stages.analysis.results import DUELS_BY_CLASS_SCHEMA, DUELS_SCHEMA
 from stages.analysis.verdict import judge
 from stages.config.params import CompareParams
 from stages.files.facts import Facts
-from stages.files.results import DUELS_BY_CLASS_SCHEMA, DUELS_SCHEMA
 
 METRIC = "clip_cosine"
 """On which verdicts rest."""

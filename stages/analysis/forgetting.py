@@ -6,7 +6,7 @@ import pandas as pd
 
 from stages.analysis.agreement import SIGNS
 from stages.analysis.resampling import Interval
-from stages.files.results import FORGETTING_SCHEMA
+from stages.analysis.results import FORGETTING_SCHEMA
 
 
 def weigh_forgetting(by_metric: pd.DataFrame) -> pd.DataFrame:

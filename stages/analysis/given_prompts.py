@@ -25,8 +25,6 @@ from stages.config.params import CompareParams
 FEWEST_OF_A_PROMPT = 4
 """Fewer pictures of a prompt repeat so often in a resample that its spread is noise."""
 
-COLUMNS = ["ci_low", "ci_high", "p_value", "p_value_holm", "verdict"]
-
 
 def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> pd.DataFrame:
     """Interval, p-value and verdict of each group of prompts, taken as they are.
@@ -44,9 +42,9 @@ def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> 
         params: Level, number of resamples and what is relevant.
 
     Returns:
-        `COLUMNS`, by group in order of appearance. NaN, "too little data to say", where a prompt
-        has one picture, or no prompt's pictures differ from each other; of differences that are all
-        zero the interval is [0, 0].
+        ci_low, ci_high, p_value, p_value_holm and verdict, by group in order of appearance. NaN,
+        "too little data to say", where a prompt has one picture, or no prompt's pictures differ
+        from each other; of differences that are all zero the interval is [0, 0].
     """
     prompts = pairs.groupby([by, "prompt_id"] if by != "prompt_id" else [by], sort=False)
     means = prompts["difference"].agg(["mean", "var", "size"])

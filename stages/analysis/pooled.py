@@ -9,11 +9,11 @@ import pandas as pd
 from scipy import optimize, stats
 
 from stages.analysis.resampling import Floats, Interval
+from stages.analysis.results import POOLED_SCHEMA
 from stages.analysis.verdict import judge
 from stages.config.mistakes import UserError
 from stages.config.notation import word_set
 from stages.config.params import CompareParams
-from stages.files.results import POOLED_SCHEMA
 
 _TINY = 1e-12
 """No p-value is told from a smaller one."""

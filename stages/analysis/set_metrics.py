@@ -18,10 +18,10 @@ from stages.analysis.distances import (
 )
 from stages.analysis.paired import PROMPT, align_scores
 from stages.analysis.resampling import Floats, bootstrap_interval
+from stages.analysis.results import BY_METRIC_SCHEMA
 from stages.config.mistakes import UserError
 from stages.config.params import CompareParams
 from stages.files.facts import Facts
-from stages.files.results import BY_METRIC_SCHEMA
 
 
 class EmbeddedPairs(NamedTuple):

@@ -16,15 +16,15 @@ from stages.analysis.resampling import (
     sign_flip_p_value,
     smallest_p_value,
 )
-from stages.analysis.verdict import KEYWORDS, Verdict, judge
-from stages.config.params import CompareParams
-from stages.files.results import (
+from stages.analysis.results import (
     BY_CLASS_SCHEMA,
     BY_METRIC_SCHEMA,
     BY_PROMPT_SCHEMA,
     BY_SET_SCHEMA,
     GIVEN,
 )
+from stages.analysis.verdict import KEYWORDS, Verdict, judge
+from stages.config.params import CompareParams
 
 _ACCURACY_NAMES = {
     "is_correct_baseline": "zero_shot_accuracy_baseline",

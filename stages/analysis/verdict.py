@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from stages.analysis.resampling import Floats, Interval
+from stages.analysis.results import GIVEN
 from stages.config.notation import (
     format_interval,
     format_number,
@@ -13,7 +14,6 @@ from stages.config.notation import (
     word_set,
 )
 from stages.config.params import CompareParams
-from stages.files.results import GIVEN
 
 Verdict = Literal["better", "worse", "no difference shown", "too little data to say"]
 KEYWORDS: dict[str, str] = {

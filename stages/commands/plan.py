@@ -11,10 +11,10 @@ from itertools import product
 import pandas as pd
 
 from stages.analysis.design import Spread, find_detectable
+from stages.analysis.results import PLAN_SCHEMA, POOLED_SCHEMA, read_results
 from stages.config import paths
 from stages.config.notation import format_number, word_set
 from stages.config.params import load_params
-from stages.files.results import PLAN_SCHEMA, POOLED_SCHEMA, read_results
 from stages.files.tables import read_csv, read_json, write_table
 from stages.run.entry import run_stage
 

@@ -9,12 +9,12 @@ import sys
 from typing import Any
 
 from stages.analysis.pooled import pool_seeds
+from stages.analysis.results import BY_PROMPT_SCHEMA
 from stages.commands.experiments import check_distinct, read_params, read_table
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.notation import format_interval, format_p_value, format_signed, word_set
 from stages.config.params import load_params
-from stages.files.results import BY_PROMPT_SCHEMA
 from stages.files.tables import write_table
 from stages.run.entry import run_stage
 

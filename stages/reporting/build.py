@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
+from stages.analysis.results import GIVEN, Results
 from stages.config.params import ReportParams
 from stages.files.facts import Facts
-from stages.files.results import GIVEN, Results
 from stages.reporting import evidence, figures, tradeoffs
 from stages.reporting.blocks import build_blocks, choose_evenly, spread_evenly
 from stages.reporting.drilldown import (

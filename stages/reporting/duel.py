@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from stages.analysis.results import METHODS_SCHEMA
 from stages.config.notation import format_interval, format_signed
-from stages.files.results import METHODS_SCHEMA
 from stages.reporting.methods import draw_methods
 from stages.reporting.page import build_environment
 from stages.reporting.style import BASELINE, FINETUNED, style_figure, wrap_label

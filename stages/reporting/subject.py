@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stages.files.results import Results
+from stages.analysis.results import Results
 
 METRIC = "subject_similarity"
 NUM_TAUGHT = 12

@@ -15,7 +15,8 @@ LIBRARY: dict[str, set[str]] = {
     "files": {"config"},
     "run": {"config", "files"},
     **{name: FOUNDATION.union(MODEL[:place]) for place, name in enumerate(MODEL)},
-    **dict.fromkeys(("sources", "scoring", "analysis", "reporting"), FOUNDATION),
+    **dict.fromkeys(("sources", "scoring", "analysis"), FOUNDATION),
+    "reporting": {*FOUNDATION, "analysis"},  # whose tables it draws
 }
 """The folders that each folder of the library may import."""
 PROGRAMS = ("commands", "tiny")

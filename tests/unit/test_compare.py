@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from stages import compare
+from stages.analysis.results import Results, read_results
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.files.embeds import PairEmbeds, write_image_embeds, write_pair_embeds
 from stages.files.facts import write_facts
-from stages.files.results import Results, read_results
 from stages.files.tables import PROMPTS_SCHEMA, SCORES_SCHEMA, read_json, write_table
 from stages.scoring.metrics.metric import PIXELS
 from stages.scoring.metrics.registry import METRICS, describe_metrics

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stages.analysis.distances import Distance, Embeds, average_to, average_within
 from stages.config.params import CompareParams
 from stages.files.facts import Facts
 from stages.scoring.metrics.metric import PIXELS, Description
@@ -37,3 +38,10 @@ def make_scores(cosines: dict[str, list[float]]) -> pd.DataFrame:
         for prompt_id, values in cosines.items()
         for index, cosine in enumerate(values)
     )
+
+
+def compute_distance(a: Embeds, b: Embeds, distance: Distance) -> float:
+    """Squared discrepancy of two sets, (N, E) and (M, E); not below 0 but by chance."""
+    within = sum(average_within(x, distance) for x in (a, b))
+    cross = average_to(a, b, distance.kernel).mean()
+    return float(distance.scale * (within - 2 * cross))

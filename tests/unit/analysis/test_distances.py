@@ -6,11 +6,11 @@ import pytest
 from stages.analysis import distances
 from stages.analysis.distances import (
     DISTANCES,
-    compute_distance,
     compute_gaussian_kernel,
     measure_diversity,
     take_reference,
 )
+from tests.unit.analysis.builders import compute_distance
 
 KID, CMMD = DISTANCES["kid"], DISTANCES["cmmd"]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stages.analysis import distances
-from stages.analysis.distances import DISTANCES, compute_distance, measure_diversity
+from stages.analysis.distances import DISTANCES, measure_diversity
 from stages.analysis.set_metrics import (
     compare_distances,
     compare_diversity,
@@ -11,7 +11,7 @@ from stages.analysis.set_metrics import (
     take_pseudo_values,
 )
 from stages.config.mistakes import UserError
-from tests.unit.analysis.builders import FACTS, PARAMS, make_scores
+from tests.unit.analysis.builders import FACTS, PARAMS, compute_distance, make_scores
 
 NUM_PROMPTS, NUM_IMAGES = 6, 3
 PROMPTS = np.repeat(np.arange(NUM_PROMPTS), NUM_IMAGES)

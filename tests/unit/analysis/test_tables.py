@@ -3,18 +3,18 @@ import pandas as pd
 import pytest
 
 from stages.analysis.paired import average_per_prompt
+from stages.analysis.results import (
+    BY_CLASS_SCHEMA,
+    BY_METRIC_SCHEMA,
+    BY_PROMPT_SCHEMA,
+    BY_SET_SCHEMA,
+)
 from stages.analysis.tables import (
     compare_classes,
     compare_metrics,
     compare_prompts,
     compare_sets,
     summarise,
-)
-from stages.files.results import (
-    BY_CLASS_SCHEMA,
-    BY_METRIC_SCHEMA,
-    BY_PROMPT_SCHEMA,
-    BY_SET_SCHEMA,
 )
 from tests.unit.analysis.builders import PARAMS
 

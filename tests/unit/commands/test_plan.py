@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
+from stages.analysis.results import POOLED_SCHEMA
 from stages.commands.plan import main
 from stages.config import paths
-from stages.files.results import POOLED_SCHEMA
 from stages.files.tables import write_json
 from tests.report_project import write_results
 
