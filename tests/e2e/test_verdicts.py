@@ -64,8 +64,11 @@ def test_training_nothing_is_no_difference(project: Path, changes: dict) -> None
     by_set = compare_variants()
     assert (by_set["difference"] == 0).all()
     assert (by_set["verdict"] == "no difference shown").all()
-    by_metric = pd.read_csv(paths.COMPARISON_TABLES / "by_metric.csv")
-    assert (by_metric["difference"] == 0).all()
+    by_class = pd.read_csv(paths.COMPARISON_TABLES / "by_class.csv")
+    for verdict in ("verdict", "given_prompts_verdict"):
+        assert (by_class[verdict] == "no difference shown").all()
+    for table in (by_class, pd.read_csv(paths.COMPARISON_TABLES / "by_metric.csv")):
+        assert (table["difference"] == 0).all()
 
 
 def test_a_destroyed_model_is_worse_and_its_collapse_is_named(
