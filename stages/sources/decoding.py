@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from stages.config.mistakes import UserError
+from stages.sources.colours import convert_to_rgb, is_flat
+from stages.sources.formats import FORMATS, NUM_HEAD_BYTES, explain_unreadable
 from stages.sources.walking import read_file
 
 ORIENTATION = 0x0112
@@ -30,16 +31,10 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Tools write how a picture was made into its text: viewers, too, show it whatever the text is.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 LEAST_SIDE_PX, LARGEST_RATIO = 4, 16
 """A picture with a shorter side, or that is longer for its width, is no picture to learn from."""
-UNREADABLE = {
-    "HEIC": re.compile(rb"^....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", re.DOTALL),
-    "JPEG XL": re.compile(rb"^(\xff\x0a|\0\0\0\x0cJXL )"),
-    "SVG": re.compile(rb"^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!.*?>\s*)*<svg\b", re.DOTALL),
-}
-"""How files begin that others show as pictures, and Pillow does not read."""
-NUM_HEAD_BYTES = 4096
-WHITE = "#ffffff"
 
 
 class Decoded(NamedTuple):
@@ -50,18 +45,20 @@ class Decoded(NamedTuple):
 
 
 def decode_picture(data: bytes, name: str) -> Decoded:
-    """Decode whatever Pillow reads: the first frame, upright, transparent parts on white.
+    """Decode a picture of `FORMATS`: the first frame, upright, transparent parts on white.
 
     Raises:
         UserError: The bytes of `name` are no whole picture, or one that nothing is learned from.
     """
     try:
         with _quiet():
-            return _decode(Image.open(io.BytesIO(data)), name)
+            return _decode(Image.open(io.BytesIO(data), formats=FORMATS), name)
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(f"{name}: {explain_unreadable(data)}; replace it, or take it out") from None
+        cause = explain_unreadable(data[:NUM_HEAD_BYTES])
+        remedy = cause.remedy or "replace it"
+        raise UserError(f"{name}: {cause.what}; {remedy}, or take it out") from None
     except Image.DecompressionBombError as error:
         found, limit = (f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2])
         raise UserError(
@@ -69,9 +66,10 @@ def decode_picture(data: bytes, name: str) -> Decoded:
         ) from None
     except Exception as error:  # of any type: Pillow's readers meet bytes of any kind
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{name}: not a whole picture ({reason}); replace it, or take it out"
-        ) from None
+        what = f"not a whole picture ({reason}); replace it"
+        if "MAX_TEXT" in reason:
+            what = f"more than {PngImagePlugin.MAX_TEXT_MEMORY:,} bytes of text; save it without"
+        raise UserError(f"{name}: {what}, or take it out") from None
 
 
 def judge_file(path: Path) -> str:
@@ -82,10 +80,10 @@ def judge_file(path: Path) -> str:
     """
     head = read_file(path, NUM_HEAD_BYTES)
     try:
-        with _quiet(), Image.open(path):
+        with _quiet(), Image.open(path, formats=FORMATS):
             return ""
     except Exception:  # of any type: text that begins like a picture, too
-        return explain_unreadable(head)
+        return str(explain_unreadable(head))
 
 
 @contextmanager
@@ -102,17 +100,9 @@ def _decode(image: Image.Image, name: str) -> Decoded:
     image.load()
     first = image.copy()
     orientation, remarks = _read_orientation(image)
-    rgb = _convert(first, name)
-    remarks += _look_at_frames(image, rgb, name)
+    rgb, colour_remarks = convert_to_rgb(first, name)
+    remarks += colour_remarks + _look_at_frames(image, rgb, name)
     return Decoded(rgb.transpose(TURNS[orientation]) if orientation in TURNS else rgb, remarks)
-
-
-def explain_unreadable(head: bytes) -> str:
-    """What Pillow doesn't read, from how it begins, and what to do."""
-    for kind, pattern in UNREADABLE.items():
-        if pattern.match(head):
-            return f"{kind}, which is not read: save it as PNG or JPEG"
-    return "no picture of a known format"
 
 
 def _check_shape(image: Image.Image, name: str) -> None:
@@ -141,36 +131,6 @@ def _read_orientation(image: Image.Image) -> tuple[int, list[str]]:
     return orientation, [] if is_whole else ["damaged EXIF: used as far as it is readable"]
 
 
-def _convert(image: Image.Image, name: str) -> Image.Image:
-    """Any mode to RGB."""
-    if image.mode.startswith("I"):
-        levels = np.asarray(image)
-        if levels.min() < 0 or levels.max() > np.iinfo(np.uint16).max:
-            raise UserError(f"{name}: 32 bits a channel; save it with 8 or 16")
-        return Image.fromarray(np.rint(levels / 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise UserError(f"{name}: floating-point brightness; save it with 8 or 16 bits a channel")
-    if image.mode == "LAB":
-        return _apply_profile(image, ImageCms.createProfile("LAB"))
-    if image.mode == "CMYK" and (profile := image.info.get("icc_profile")):
-        try:
-            return _apply_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-        except (ImageCms.PyCMSError, OSError):
-            return image.convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
-    return image.convert("RGB")
-
-
-def _apply_profile(image: Image.Image, profile: object) -> Image.Image:
-    converted = ImageCms.profileToProfile(
-        image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
-    assert converted is not None  # None is of what is converted in place
-    return converted
-
-
 def _look_at_frames(image: Image.Image, first: Image.Image, name: str) -> list[str]:
     """A remark on a file of several pictures.
 
@@ -189,7 +149,7 @@ def _look_at_frames(image: Image.Image, first: Image.Image, name: str) -> list[s
                     f"has {image.width} x {image.height}; save the page you mean as a file"
                 )
         return [f"{num_frames} pages: the first is taken"]
-    if all(low == high for low, high in first.getextrema()):
+    if is_flat(first):
         raise UserError(
             f"{name}: the first of {num_frames} frames is blank; save the frame you mean as a file"
         )

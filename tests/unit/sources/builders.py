@@ -13,4 +13,7 @@ def make_data(source, root=None, **columns):
 
 
 def make_picture(value):
-    return Image.new("RGB", (4, 4), (value, value, value))
+    """Of a level of grey, but for its last pixel: a picture of one colour is told."""
+    image = Image.new("RGB", (4, 4), (value, value, value))
+    image.putpixel((3, 3), (255 - value, 0, 0))
+    return image

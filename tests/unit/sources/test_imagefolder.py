@@ -156,7 +156,7 @@ def test_pictures_are_known_by_their_content_and_others_are_told(tmp_path):
     assert entries == {"cat/blob": ("cat", None), "cat/tiff": ("cat", None)}
     assert notes == {
         "cat/b.heic": "HEIC, which is not read: save it as PNG or JPEG",
-        "cat/c.db": "no picture of a known format",
+        "cat/c.db": "empty file",
         "d.png": "in no class's folder",
     }
 

@@ -20,7 +20,9 @@ ROOT = Path.cwd()
 
 def draw(path, seed):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), (seed, 255 - seed, 0)).save(path)
+    image = Image.new("RGB", (8, 8), (seed, 255 - seed, 0))
+    image.putpixel((7, 7), (0, 0, 9))
+    image.save(path)
 
 
 def build_params(folder, num_pairs=4, num_validation=2, method="attn2", **subject):

@@ -70,7 +70,7 @@ def test_parquet_names_the_row_whose_picture_is_broken_or_missing(tmp_path):
     columns = {"img": [PNGS[0], PNGS[1][:30], None], "label": [0, 1, 1]}
     path = write_parquet(tmp_path / "a.parquet", columns)
     source = open_source(make_parquet_data(path), CLASSES)
-    with pytest.raises(UserError, match=r"a\.parquet, row 1: no picture of a known format"):
+    with pytest.raises(UserError, match=r"a\.parquet, row 1: damaged or cut off PNG; copy or"):
         source.load_image(1)
     with pytest.raises(UserError, match=r"a\.parquet, row 2: no picture in column 'img'"):
         source.load_image(2)
