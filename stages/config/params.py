@@ -25,6 +25,8 @@ from stages.config.mistakes import UserError, enumerate_keys, explain, show, sho
 PARAMS = Path("params.yaml")
 UNFIT = ("Cc", "Cs")
 """Unicode's categories of control characters and of halves of characters: no text has them."""
+UNSEEN = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that are drawn as nothing."""
 
 
 def _refuse_bool(value: object) -> object:
@@ -39,7 +41,14 @@ def _check_text(value: str) -> str:
     return value
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text has none but blanks and characters that are drawn as nothing."""
+    return all(c.isspace() or c in UNSEEN or unicodedata.category(c) in ("Cf", "Mn") for c in text)
+
+
 def _check_phrase(value: str) -> str:
+    if is_blank(value):
+        raise ValueError("should hold a character that is seen")
     unfit = [c for c in value if unicodedata.category(c) in UNFIT]
     if unfit:
         raise ValueError(f"should hold no control characters, but {unfit[0]!a} is there")

@@ -8,10 +8,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.config.mistakes import UserError
+from stages.config.mistakes import UserError, count_things
 from stages.sources.source import Entry, Source
 
+KEYS = ("prepare.num_pairs", "prepare.num_validation_pairs")
 Groups = dict[str | None, list[int]]
+
+
+class TooFewError(UserError):
+    """There are fewer pictures than were asked for.
+
+    Attributes:
+        shortage: What there is, and what is asked for.
+        works: Numbers to train on and to hold out that would do; None if there are none.
+    """
+
+    def __init__(self, shortage: str, works: tuple[int, int] | None, keys: tuple[str, str]) -> None:
+        """Word it, where `keys` are those of params.yaml that ask for the two numbers."""
+        remedy = "add pictures, or take classes out"
+        if works:
+            remedy = f"{keys[0]} {works[0]} with {keys[1]} {works[1]} would work"
+        super().__init__(f"{shortage}; {remedy}")
+        self.shortage, self.works, self.keys = shortage, works, keys
+
+    def with_works(self, works: tuple[int, int] | None) -> "TooFewError":
+        """The same, of other numbers."""
+        return TooFewError(self.shortage, works, self.keys)
 
 
 class Choice(NamedTuple):
@@ -45,12 +67,8 @@ def choose_pictures(
         rng = np.random.default_rng([seed, zlib.crc32((name or "").encode())])
         order = rng.permutation(group).tolist()
         drawn[name] = [index for index in order if index not in copies]
-    name = (
-        f"{source.name}, beside {len(copies)} copies of held-out pictures"
-        if copies
-        else source.name
-    )
-    _check_supply(name, {n: len(indices) for n, indices in drawn.items()}, *parts)
+    supply = {name: len(indices) for name, indices in drawn.items()}
+    check_supply(source.name, supply, *parts, KEYS, len(copies))
     for indices, num_name_train, num_name_validation in zip(drawn.values(), *parts, strict=True):
         validation += indices[:num_name_validation]
         train += indices[num_name_validation : num_name_validation + num_name_train]
@@ -73,14 +91,30 @@ def _group_by_class(entries: Sequence[Entry], classes: Sequence[str]) -> Groups:
     return {name: groups[name] for name in classes}
 
 
-def _check_supply(
+def check_supply(
     source_name: str,
     supply: Mapping[str | None, int],
     train: Sequence[int],
     validation: Sequence[int],
+    keys: tuple[str, str],
+    num_copies: int,
 ) -> None:
+    """Refuse a source where a class has fewer pictures than it needs.
+
+    Args:
+        source_name: As the message calls it.
+        supply: How many pictures a class has, beside copies of held-out ones.
+        train: How many of each class are to be trained on.
+        validation: How many are to be held out.
+        keys: Of params.yaml, that ask for the two.
+        num_copies: How many there are.
+
+    Raises:
+        TooFewError: Says which classes are short, and by how much.
+    """
     short = [
-        f"{name or 'it'} has {has} and needs {num_train} + {num_validation}"
+        f"{name or 'it'} has {count_things(has, 'picture')} and needs {num_train} + "
+        f"{num_validation}"
         for (name, has), num_train, num_validation in zip(
             supply.items(), train, validation, strict=True
         )
@@ -88,13 +122,14 @@ def _check_supply(
     ]
     if short:
         works = _find_what_works(list(supply.values()), sum(train), sum(validation))
-        raise UserError(
-            f"{source_name}: too few pictures for prepare.num_pairs + num_validation_pairs: "
-            f"{'; '.join(short)}; {works}"
-        )
+        beside = f"beside {count_things(num_copies, 'copy')} of held-out pictures, "
+        what = f"{beside if num_copies else ''}too few pictures for {keys[0]} + {keys[1]}"
+        raise TooFewError(f"{source_name}: {what}: {'; '.join(short)}", works, keys)
 
 
-def _find_what_works(supply: Sequence[int], num_train: int, num_validation: int) -> str:
+def _find_what_works(
+    supply: Sequence[int], num_train: int, num_validation: int
+) -> tuple[int, int] | None:
     """The largest numbers that would do and leave no class out, held-out pictures first."""
 
     def fits(train: int, validation: int) -> bool:
@@ -103,9 +138,9 @@ def _find_what_works(supply: Sequence[int], num_train: int, num_validation: int)
 
     train, validation = (min(count, len(supply)) for count in (num_train, num_validation))
     if not fits(train, validation):
-        return "add pictures, or take classes out"
+        return None
     while validation < num_validation and fits(train, validation + 1):
         validation += 1
     while train < num_train and fits(train + 1, validation):
         train += 1
-    return f"num_pairs {train} with num_validation_pairs {validation} would work"
+    return train, validation

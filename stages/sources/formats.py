@@ -2,9 +2,12 @@
 
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+
+from stages.config.mistakes import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 """Pillow's names of what is read: pictures, as people have them, that look the same everywhere."""
@@ -26,6 +29,16 @@ class Cause(NamedTuple):
 
 
 SAVE = "save it as PNG or JPEG"
+STAND_INS = {
+    rb"version https://git-lfs": Cause("git-lfs pointer, not the file", "run `git lfs pull`"),
+    rb"(\.\./)*(\.git)?/annex/objects/": Cause(
+        "git-annex pointer, not the file", "run `git annex get .`"
+    ),
+    rb"(\xef\xbb\xbf)?\s*(?i:<!doctype html|<html|<head|<\?xml)": Cause(
+        "web page or a server's answer (HTML, XML), not the file", "download it again"
+    ),
+}
+"""How begins what stands for a file of any kind that was not brought here."""
 KINDS = {
     rb"\Z": Cause("empty file"),
     rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)": Cause("HEIC, which is not read", SAVE),
@@ -35,16 +48,10 @@ KINDS = {
     ),
     rb"%!PS": Cause("PostScript, which is not read", SAVE),
     rb"%PDF": Cause("PDF, which is not read", SAVE),
-    rb"version https://git-lfs": Cause("git-lfs pointer, not the file", "run `git lfs pull`"),
-    rb"(\.\./)*(\.git)?/annex/objects/": Cause(
-        "git-annex pointer, not the file", "run `git annex get .`"
-    ),
-    rb"(\xef\xbb\xbf)?\s*(?i:<!doctype html|<html|<head|<\?xml)": Cause(
-        "web page or a server's answer (HTML, XML), not the file", "download it again"
-    ),
+    **STAND_INS,
     rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!": Cause("archive", "unpack it"),
 }
-"""How files begin that others show as pictures, or that stand in for them."""
+"""How files begin that others show as pictures, or that stand for them or hold them."""
 
 
 def explain_unreadable(head: bytes) -> Cause:
@@ -61,6 +68,13 @@ def explain_unreadable(head: bytes) -> Cause:
                 return Cause(f"damaged or cut off {kind}", "copy or download it again")
             return Cause(f"{kind}, which is not read", SAVE)
     return Cause("no picture of a known format")
+
+
+def refuse_stand_in(head: bytes, path: Path) -> None:
+    """Refuse what was put in the place of a file, as git-lfs does, by its first bytes."""
+    for pattern, cause in STAND_INS.items():
+        if re.match(pattern, head):
+            raise UserError(f"{path}: {cause}")
 
 
 def _is_text(head: bytes) -> bool:

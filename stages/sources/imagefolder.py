@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from stages.config.mistakes import UserError, enumerate_keys, suggest
+from stages.config.mistakes import UserError, count_things, enumerate_keys, suggest
 from stages.config.params import DataParams
 from stages.sources.decoding import judge_file
-from stages.sources.rows import read_rows, tidy_text
-from stages.sources.source import Entry, Source, build_loader
+from stages.sources.rows import read_rows, read_text, tidy_text
+from stages.sources.source import NO_CAPTION, Entry, Source, build_loader
 from stages.sources.walking import (
     Found,
     Note,
@@ -25,13 +25,19 @@ from stages.sources.walking import (
 )
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
-"""Files of these names are pictures; of any other name, if Pillow knows how they begin."""
+"""Files of these names are pictures; of any other name, if they begin as one."""
 TABLES = ("metadata.csv", "metadata.jsonl", "captions.csv", "captions.jsonl")
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "image_file", "path")
 CAPTION_COLUMNS = ("text", "caption")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+CAPTION_SUFFIXES = (".txt", ".caption")
 REPEATS = re.compile(r"^\d+_")
 """Before the name of kohya's folders: how often a picture counts."""
 NUM_SHOWN = 5
+CAPTION_REMEDY = "caption of a picture: name it as the picture, but .txt"
+TABLE_REMEDY = (
+    f"table, not used: captions are read from {' or '.join(TABLES)} right under data.root"
+)
 
 
 def open_source(data: DataParams, classes: Sequence[str]) -> Source:
@@ -51,11 +57,15 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
     if table:
         entries = _list_captioned(root, table, pictures, known, notes)
         others = [note for note in others if note.item != table.name]
+        reason = f"captions beside {table.name}, which has them: not used"
+        others = explain_captions(others, pictures, reason, reason)
     else:
-        captions = _read_text_files(pictures, files)
-        entries = _list_folders(root, pictures, captions, known, notes)
-        used = {PurePosixPath(name).with_suffix(".txt").as_posix() for name in captions}
+        texts = _find_text_files(pictures, files)
+        used = {found.name for found in texts.values()}
         others = [note for note in others if note.item not in used]
+        others = explain_captions(others, pictures, CAPTION_REMEDY, TABLE_REMEDY)
+        captions = {name: _read_caption(found.path) for name, found in texts.items()}
+        entries = _list_folders(root, pictures, captions, known, notes, others)
     places = {found.name: found.path for found in pictures}
     return open_files(str(root), entries, places, notes + others)
 
@@ -75,7 +85,8 @@ def open_files(
     def show_path(index: int) -> str:
         return str(Path(name) / entries[index].source_id)
 
-    return Source(name, entries, build_loader(entries, read, show_path, notes), notes)
+    load_image = build_loader(entries, read, show_path, notes)
+    return Source(name, entries, load_image, notes, name_place=show_path)
 
 
 def list_pictures(files: Sequence[Found]) -> tuple[list[Found], list[Note]]:
@@ -88,8 +99,37 @@ def list_pictures(files: Sequence[Found]) -> tuple[list[Found], list[Note]]:
     return pictures, [Note(found.name, reason) for found, reason in reasons if reason]
 
 
+def explain_captions(
+    others: Sequence[Note], pictures: Sequence[Found], of_one: str, of_many: str
+) -> list[Note]:
+    """The notes of other files; of captions with a reason of their own.
+
+    Args:
+        others: Of `list_pictures`.
+        pictures: Of which a caption has the name.
+        of_one: Why the caption of a picture is not used.
+        of_many: Why a table is not.
+    """
+    names = {found.name for found in pictures}
+    stems = names | {_drop_suffix(name) for name in names}
+
+    def explain(note: Note) -> Note:
+        path = PurePosixPath(note.item.lower())
+        if path.suffix in TABLE_SUFFIXES or path.stem in ("metadata", "captions"):
+            return note._replace(reason=of_many)
+        if path.suffix in CAPTION_SUFFIXES and _drop_suffix(note.item) in stems:
+            return note._replace(reason=of_one)
+        return note
+
+    return [explain(note) for note in others]
+
+
+def _drop_suffix(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
+
+
 def _find_table(root: Path, others: Sequence[Note]) -> Path | None:
-    names = [name for name in TABLES if any(note.item == name for note in others)]
+    names = [note.item for note in others if note.item.lower() in TABLES]
     if len(names) > 1:
         raise UserError(f"{root}: found {' and '.join(names)}; keep one of them")
     return root / names[0] if names else None
@@ -102,18 +142,21 @@ def _list_captioned(
     classes: Mapping[str, str],
     notes: list[Note],
 ) -> list[Entry]:
-    columns, rows = read_rows(table)
-    kinds = (FILE_COLUMNS, CAPTION_COLUMNS)
-    wanted = [next((name for name in names if name in columns), None) for names in kinds]
-    if rows and None in wanted:
-        hint = "; separate columns by commas" if len(columns) == 1 else ""
+    header, columns, rows = read_rows(table)
+    kinds = [[c for c in known if c in columns] for known in (FILE_COLUMNS, CAPTION_COLUMNS)]
+    if columns and not all(kinds):
         raise UserError(
-            f"{rows[0][0]}: needs file_name and text (or caption), found {', '.join(columns)}{hint}"
+            f"{header}: needs file_name and text (or caption), found {', '.join(columns)}"
         )
+    notes += [
+        Note(table.name, f"columns {' and '.join(found)}: {found[0]} is used")
+        for found in kinds
+        if len(found) > 1
+    ]
     names = {found.name for found in pictures}
     entries: dict[str, Entry] = {}
     for where, row in rows:
-        file_name, caption = (row.get(column or "") for column in wanted)
+        file_name, caption = (row.get(found[0]) for found in kinds)
         text = tidy_text(file_name, "file_name", where)
         name = _resolve(root, text, names, where)
         if name in entries:
@@ -130,7 +173,9 @@ def _list_captioned(
 def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
     """The name under the root of a file that a table names."""
     name = posixpath.normpath(normalise(file_name))
-    if name.startswith(("/", "..")):
+    if name.startswith("/") and (inside := posixpath.relpath(name, normalise(str(root)))) in names:
+        raise UserError(f"{where}: {file_name} is an absolute name; write {inside}")
+    if name.startswith("/") or name.split("/")[0] == "..":
         raise UserError(f"{where}: {file_name} is outside {root}")
     if name not in names and not is_file(root / file_name):
         hint = suggest(name, names)
@@ -138,19 +183,14 @@ def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
     return name
 
 
-def _read_text_files(pictures: Sequence[Found], files: Sequence[Found]) -> dict[str, str]:
-    """The caption of each picture that has a text file beside it, as kohya's tools do."""
-    texts = {found.name: found.path for found in files if found.path.suffix == ".txt"}
-    captions = {}
-    for picture in pictures:
-        path = texts.get(PurePosixPath(picture.name).with_suffix(".txt").as_posix())
-        if path:
-            try:
-                text = read_file(path).decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}: {error}; save it as UTF-8") from None
-            captions[picture.name] = tidy_text(text, "caption", str(path))
-    return captions
+def _find_text_files(pictures: Sequence[Found], files: Sequence[Found]) -> dict[str, Found]:
+    """The text file beside each picture that has one, as kohya's tools do."""
+    texts = {_drop_suffix(f.name): f for f in files if f.path.suffix.lower() == ".txt"}
+    return {p.name: texts[stem] for p in pictures if (stem := _drop_suffix(p.name)) in texts}
+
+
+def _read_caption(path: Path) -> str:
+    return tidy_text(read_text(path), "caption", str(path))
 
 
 def _list_folders(
@@ -159,6 +199,7 @@ def _list_folders(
     captions: Mapping[str, str],
     classes: Mapping[str, str],
     notes: list[Note],
+    others: Sequence[Note],
 ) -> list[Entry]:
     entries = [
         Entry(found.name, _find_class(found.name, classes), captions.get(found.name))
@@ -168,15 +209,21 @@ def _list_folders(
     if folders and not captions:
         raise UserError(_word_unknown(root, sorted(folders), pictures, classes))
     if not entries or not any(entry.class_name or entry.caption for entry in entries):
-        found = f"{len(entries)} pictures without class or caption" if entries else "no pictures"
+        num_pictures = count_things(len(entries), "picture")
+        found = f"{num_pictures} without class or caption" if entries else "no pictures"
+        hints = [note for note in others if note.reason in (CAPTION_REMEDY, TABLE_REMEDY)]
+        hint = "".join(f"; {note.item} is a {note.reason}" for note in hints[:1])
         raise UserError(
             f"{root}: {found}; expected a subfolder for each of prepare.classes, or "
             f"{' or '.join(TABLES[:2])} with file_name and text, or a .txt beside each picture"
+            f"{hint}"
         )
     if captions:
         entries = _use_classes_of_all(entries, notes)
     reason = "no caption" if captions else "in no class's folder"
     notes += [Note(e.source_id, reason) for e in entries if not (e.class_name or e.caption)]
+    if captions:
+        notes += [Note(e.source_id, NO_CAPTION) for e in entries if e.class_name and not e.caption]
     taken = [entry for entry in entries if entry.class_name or entry.caption]
     repeated = {_get_folder(e.source_id) for e in taken if REPEATS.match(_get_folder(e.source_id))}
     notes += [
@@ -202,7 +249,8 @@ def _use_classes_of_all(entries: list[Entry], notes: list[Note]) -> list[Entry]:
     num_classed = sum(entry.class_name is not None for entry in entries)
     if num_classed in (0, len(entries)):
         return entries
-    reason = f"folders of classes, which {len(entries) - num_classed} pictures are not in: not used"
+    outside = count_things(len(entries) - num_classed, "picture")
+    reason = f"folders of classes, not used: {outside} outside of them"
     notes.append(Note("prepare.classes", reason))
     return [entry._replace(class_name=None) for entry in entries]
 

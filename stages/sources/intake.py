@@ -15,12 +15,12 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from stages.config.mistakes import UserError, show_line
+from stages.config.mistakes import UserError, count_things, show_line
 from stages.config.params import Params
 from stages.files.captions import fill_template
 from stages.files.tables import PAIRS_SCHEMA, Schema
 from stages.files.taught import Taught
-from stages.sources.choosing import Choice, choose_pictures
+from stages.sources.choosing import Choice, TooFewError, choose_pictures
 from stages.sources.opening import open_source
 from stages.sources.prompts import build_prompts, list_subject_prompts
 from stages.sources.rows import check_characters
@@ -36,6 +36,10 @@ SPLITS = ("train", "validation")
 SUBJECT_SPLITS = ("subject", "subject_held_out")
 MAX_EXAMPLE = 80
 """Characters of a file's name in the log."""
+
+
+Choose = Callable[[int, int, AbstractSet[int]], Choice]
+"""So many to train on and so many to hold out, none of the copies."""
 
 
 class Intake(NamedTuple):
@@ -69,17 +73,24 @@ def take_in(params: Params, taught: Taught | None) -> Intake:
     """
     prepare = params.prepare
     sources, prompts = open_all(params, taught), build_all_prompts(params, taught)
-    counts = (prepare.num_pairs, prepare.num_validation_pairs, prepare.seed)
     pairs = sources["train"]
     choice, pixels = choose_apart(
-        pairs, lambda copies: choose_pictures(pairs, prepare.classes, *counts, copies)
+        pairs,
+        lambda train, held_out, copies: choose_pictures(
+            pairs, prepare.classes, train, held_out, prepare.seed, copies
+        ),
+        *(prepare.num_pairs, prepare.num_validation_pairs),
     )
     tables = [_build(SPLITS, pairs, choice, pixels, prepare.caption_templates)]
     notes = {"pairs": pairs.notes}
     if taught:
         subject, wanted = sources["subject"], taught.subject
         choice, pixels = choose_apart(
-            subject, lambda copies: choose_subject(subject, wanted, copies)
+            subject,
+            lambda train, held_out, copies: choose_subject(
+                subject, train, held_out, wanted.seed, copies
+            ),
+            *(wanted.num_pictures, wanted.num_held_out_pictures),
         )
         tables.append(_build(SUBJECT_SPLITS, subject, choice, pixels, wanted.caption_templates))
         notes["subject"] = subject.notes
@@ -87,8 +98,9 @@ def take_in(params: Params, taught: Taught | None) -> Intake:
         source = sources[split]
         taken = table["split"].value_counts(sort=False).to_dict()
         logger.info(
-            "%s: %s, %d pictures, taken %s%s",
-            *(name, source.name, len(source.entries), taken, summarise(source.notes)),
+            "%s: %s, %s, taken %s%s",
+            *(name, source.name, count_things(len(source.entries), "picture"), taken),
+            summarise(source.notes),
         )
     logger.info("prompts: %s", prompts["set"].value_counts(sort=False).to_dict())
     return Intake(pd.concat(tables, ignore_index=True), prompts, notes)
@@ -114,36 +126,65 @@ def build_all_prompts(params: Params, taught: Taught | None) -> pd.DataFrame:
 
 
 def choose_apart(
-    source: Source, choose: Callable[[AbstractSet[int]], Choice]
+    source: Source, choose: Choose, num_train: int, num_held_out: int
 ) -> tuple[Choice, dict[int, str]]:
     """Choose so that no picture to train on has the pixels of one that is held out.
 
     Args:
         source: Of which all chosen pictures are decoded.
-        choose: Gives a choice without some copies.
+        choose: Gives a choice of these numbers without some copies.
+        num_train: How many to train on.
+        num_held_out: How many to hold out.
 
     Returns:
         The choice, and the hash of each picture's pixels; none of drawn pictures.
+
+    Raises:
+        TooFewError: There are too few; the numbers that would work were tried.
     """
+    if source.is_drawn:
+        return choose(num_train, num_held_out, frozenset()), {}
     pixels: dict[int, str] = {}
+    try:
+        choice, copies = _leave_out_copies(source, choose, (num_train, num_held_out), pixels)
+    except TooFewError as error:
+        raise error.with_works(_find_what_works(source, choose, error.works, pixels)) from None
+    source.notes.extend(
+        Note(source.entries[index].source_id, "same pixels as a picture that is held out")
+        for index in sorted(copies)
+    )
+    _note_copies(source, choice, pixels)
+    return choice, pixels
+
+
+def _leave_out_copies(
+    source: Source, choose: Choose, numbers: tuple[int, int], pixels: dict[int, str]
+) -> tuple[Choice, set[int]]:
+    """A choice, and the copies that it is without; `pixels` are added to."""
     copies: set[int] = set()
     while True:
-        choice = choose(copies)
-        if source.is_drawn:
-            return choice, pixels
+        choice = choose(*numbers, copies)
         new = sorted({*choice.train, *choice.validation} - pixels.keys())  # as sources store them
         for index in tqdm(new, desc="preflight", unit=" pictures", mininterval=1):
             pixels[index] = hash_pixels(source.load_image(index))
         held_out = {pixels[index] for index in choice.validation}
         found = {index for index in choice.train if pixels[index] in held_out}
         if not found:
-            _note_copies(source, choice, pixels)
-            return choice, pixels
+            return choice, copies
         copies |= found
-        source.notes.extend(
-            Note(source.entries[index].source_id, "same pixels as a picture that is held out")
-            for index in sorted(found)
-        )
+
+
+def _find_what_works(
+    source: Source, choose: Choose, numbers: tuple[int, int] | None, pixels: dict[int, str]
+) -> tuple[int, int] | None:
+    """Numbers that do, `numbers` or lower ones: other pictures may be copies, too."""
+    while numbers:
+        try:
+            _leave_out_copies(source, choose, numbers, pixels)
+            break
+        except TooFewError as error:
+            numbers = error.works
+    return numbers
 
 
 def _note_copies(source: Source, choice: Choice, pixels: dict[int, str]) -> None:
@@ -184,11 +225,18 @@ def _build(
 
 def build_pairs(part: Part) -> pd.DataFrame:
     """The pairs of a split without their pictures; each class takes the templates in turn."""
-    entries = [part.source.entries[index] for index in part.indices]
+    source = part.source
+    entries = [source.entries[index] for index in part.indices]
     turns: Counter[str | None] = Counter()
-    captions = [entry.caption or _fill_next(entry, part.templates, turns) for entry in entries]
-    for entry, caption in zip(entries, captions, strict=True):
-        check_characters(caption, "caption", f"{part.source.name}, {entry.source_id}")
+    captions = []
+    for index, entry in zip(part.indices, entries, strict=True):
+        if not (entry.caption or entry.class_name):
+            raise UserError(
+                f"{source.show_place(index)}: the picture has neither a caption nor a class; "
+                "write a caption, or take it out"
+            )
+        captions.append(entry.caption or _fill_next(entry, part.templates, turns))
+        check_characters(captions[-1], "caption", source.show_place(index))
     return pd.DataFrame(
         {
             "caption": captions,
@@ -200,11 +248,7 @@ def build_pairs(part: Part) -> pd.DataFrame:
 
 
 def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None]) -> str:
-    if entry.class_name is None:
-        raise UserError(
-            f"{entry.source_id}: the picture has neither a caption nor a class; write a caption, "
-            "or take it out"
-        )
+    assert entry.class_name is not None  # else it has a caption
     template = templates[turns[entry.class_name] % len(templates)]
     turns[entry.class_name] += 1
     return fill_template(template, entry.class_name)

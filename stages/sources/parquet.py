@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from stages.config.mistakes import UserError
 from stages.config.params import DataParams
 from stages.files.pictures import LazyColumn, open_parquet
-from stages.sources.source import Entry, Source, build_loader, tidy_caption
-from stages.sources.walking import Note, list_files, normalise, word_missing
+from stages.sources.formats import NUM_HEAD_BYTES, refuse_stand_in
+from stages.sources.source import NO_CAPTION, Entry, Source, build_loader, tidy_caption
+from stages.sources.walking import Found, Note, list_files, normalise, read_file, word_missing
 
 Label = str | None
+NO_CLASS = "class not in prepare.classes"
 
 
 def open_source(data: DataParams, classes: Sequence[str]) -> Source:
@@ -32,17 +34,8 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
     if not files:
         raise word_missing(data.path, "data.root", "parquet file")
     assert data.image_column is not None  # DataParams checks it
-    entries: list[Entry] = []
-    rows: list[tuple[int, int]] = []  # of each entry: its file, and its row there
-    columns = []
-    for number, (name, path) in enumerate(files):
-        for row, entry in _list_rows(name, path, data, classes):
-            if entry.class_name is None and data.label_column:
-                notes.append(Note(entry.source_id, "class not in prepare.classes"))
-                continue
-            entries.append(entry)
-            rows.append((number, row))
-        columns.append(_open_pictures(path, data.image_column))
+    entries, rows = _list_taken(files, data, classes, notes)
+    columns = [_open_pictures(path, data.image_column) for _, path in files]
 
     def read(index: int) -> bytes:
         number, row = rows[index]
@@ -57,12 +50,34 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         number, row = rows[index]
         return f"{files[number].path}, row {row}"
 
-    return Source(str(data.path), entries, build_loader(entries, read, show_row, notes), notes)
+    load_image = build_loader(entries, read, show_row, notes)
+    return Source(str(data.path), entries, load_image, notes, name_place=show_row)
 
 
-def _list_rows(
-    name: str, path: Path, data: DataParams, classes: Sequence[str]
-) -> Iterator[tuple[int, Entry]]:
+def _list_taken(
+    files: Sequence[Found], data: DataParams, classes: Sequence[str], notes: list[Note]
+) -> tuple[list[Entry], list[tuple[int, int]]]:
+    """The entries, and of each its file and its row there."""
+    entries, rows = [], []
+    for number, (name, path) in enumerate(files):
+        for row, entry in enumerate(_list_rows(name, path, data, classes)):
+            if reason := _judge(entry, data):
+                notes.append(Note(entry.source_id, reason))
+            if reason != NO_CLASS:
+                entries.append(entry)
+                rows.append((number, row))
+    return entries, rows
+
+
+def _judge(entry: Entry, data: DataParams) -> str:
+    """Why a row is left out, or is not as the others; "" if it is."""
+    if data.label_column and not entry.class_name:
+        return NO_CLASS
+    return NO_CAPTION if data.caption_column and entry.class_name and not entry.caption else ""
+
+
+def _list_rows(name: str, path: Path, data: DataParams, classes: Sequence[str]) -> Iterator[Entry]:
+    refuse_stand_in(read_file(path, NUM_HEAD_BYTES), path)
     file = open_parquet(path)
     labels: Sequence[Label] = [None] * file.metadata.num_rows
     captions: Sequence[str | None] = labels
@@ -71,7 +86,7 @@ def _list_rows(
     if data.caption_column:
         captions = _read_captions(_read_column(path, file, data.caption_column), path)
     for row, (label, caption) in enumerate(zip(labels, captions, strict=True)):
-        yield row, Entry(f"{name}#{row}", label, caption)
+        yield Entry(f"{name}#{row}", label, caption)
 
 
 def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArray:
@@ -87,7 +102,9 @@ def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArr
 def _find_field(path: Path, file: pq.ParquetFile, column: str) -> pa.Field:
     names = file.schema_arrow.names
     if column not in names:
-        raise UserError(f"{path}: no column {column!r}; it has {', '.join(names)}")
+        raise UserError(
+            f"{path}: no column {column!r}; it has {', '.join(names)}; name one of them"
+        )
     if names.count(column) > 1:
         raise UserError(f"{path}: column {column!r} is there twice; rename one of them")
     return file.schema_arrow.field(column)
@@ -101,14 +118,15 @@ def _name_labels(
     is_number = pa.types.is_integer(labels.type)
     if not (is_number or _is_text(labels.type) or pa.types.is_boolean(labels.type)):
         raise UserError(
-            f"{path}: column {column!r} holds {labels.type}, expected whole numbers or names"
+            f"{path}: column {column!r} holds {labels.type}, expected whole numbers or names; "
+            "name another as label_column"
         )
     known = {normalise(name): name for name in classes}
     own = _read_own_names(file, column) if is_number else None
     if own is not None and (strange := [name for name in classes if normalise(name) not in own]):
         raise UserError(
             f"{path}: its labels are {', '.join(own)}; prepare.classes are {', '.join(classes)}; "
-            f"it has no {', '.join(strange)}"
+            f"it has no {', '.join(strange)}; take out what it lacks"
         )
     names = own if own is not None else list(known)
     table = dict(enumerate(names)) if is_number else {name: name for name in names}
@@ -118,7 +136,10 @@ def _name_labels(
         if value not in table or isinstance(value, bool):
             allowed = f"0 to {len(names) - 1}" if is_number else ", ".join(classes)
             whose = "the file's own" if own is not None else "prepare.classes"
-            raise UserError(f"{path}, row {row}: label {value!r} is none of {whose} ({allowed})")
+            raise UserError(
+                f"{path}, row {row}: label {value!r} is none of {whose} ({allowed}); correct it, "
+                "or drop the row"
+            )
     return [known.get(table[value]) for value in values]
 
 
@@ -137,7 +158,10 @@ def _read_captions(captions: pa.ChunkedArray, path: Path) -> list[str | None]:
     kind = captions.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if not _is_text(kind.value_type if is_list else kind):
-        raise UserError(f"{path}: the caption column holds {kind}, expected text or lists of it")
+        raise UserError(
+            f"{path}: the caption column holds {kind}, expected text or lists of it; name another "
+            "as caption_column"
+        )
     values = captions.to_pylist()
     if is_list:
         values = [some[row % len(some)] if some else None for row, some in enumerate(values)]
@@ -155,4 +179,7 @@ def _open_pictures(path: Path, column: str) -> LazyColumn:
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_binary(plain) or pa.types.is_large_binary(plain):
         return LazyColumn(path, column)
-    raise UserError(f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them")
+    raise UserError(
+        f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them; "
+        "name another as image_column"
+    )

@@ -24,7 +24,8 @@ COLUMNS = ["set", "class", "prompt"]
 class Row(NamedTuple):
     """A prompt; `finetuned_prompt` where the fine-tuned model is asked for something else.
 
-    `protocol` is the narrowest that has it: the broad one has the paper's, too.
+    `protocol` is the narrowest that has it: the broad one has the paper's, too. `where` is its key
+    in params.yaml, or its line in a file.
     """
 
     set: str
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     prompt: str
     finetuned_prompt: str | None = None
     protocol: Protocol = "broad"
+    where: str = "prompts.subject_templates"
 
 
 def build_prompts(
@@ -48,23 +50,33 @@ def build_prompts(
         UserError: There is no such file, a row of it is wrong, or two prompts come out the same
             or would share their files.
     """
-    lists: dict[Protocol, Any] = {"paper": (params.class_templates, params.marketing)}
+    lists: list[tuple[Protocol, str, Any]] = [
+        ("paper", "prompts.", (params.class_templates, params.marketing))
+    ]
     if params.protocol == "broad":
-        lists["broad"] = (params.added_class_templates, params.added_marketing)
+        added = (params.added_class_templates, params.added_marketing)
+        lists.append(("broad", "prompts.added_", added))
     rows = [
-        Row("in_domain", name, fill_template(template, name), protocol=protocol)
+        Row(
+            "in_domain",
+            name,
+            fill_template(template, name),
+            None,
+            protocol,
+            f"{key}class_templates",
+        )
         for name in classes
-        for protocol, (templates, _) in lists.items()
+        for protocol, key, (templates, _) in lists
         for template in templates
     ]
     rows += [
-        Row("marketing", row.class_name, row.prompt, protocol=protocol)
-        for protocol, (_, marketing) in lists.items()
+        Row("marketing", row.class_name, row.prompt, None, protocol, f"{key}marketing")
+        for protocol, key, (_, marketing) in lists
         for row in marketing
     ]
     rows += read_prompts(Path(params.file))
-    columns = ["set", "class", "prompt", "finetuned_prompt", "protocol"]
-    table = pd.DataFrame([*rows, *subject], columns=columns)
+    table = pd.DataFrame([*rows, *subject], columns=Row._fields)
+    table = table.rename(columns={"class_name": "class"})
     table["finetuned_prompt"] = table["finetuned_prompt"].fillna(table["prompt"])
     # A subject's prompt may be a class prompt as well; its name says that it is another one.
     ids = [
@@ -73,7 +85,7 @@ def build_prompts(
     ]
     table.insert(0, "prompt_id", ids)
     check_distinct(table)
-    return table
+    return table.drop(columns="where")
 
 
 def list_subject_prompts(taught: Taught, templates: Sequence[str]) -> list[Row]:
@@ -96,28 +108,31 @@ def read_prompts(path: Path) -> list[Row]:
     """
     if not path.is_file():
         raise word_missing(path, "prompts.file", "file")
-    columns, rows = read_rows(path)
-    if missing := [name for name in COLUMNS if name not in columns]:
+    table = read_rows(path)
+    if missing := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(
-            f"{path}: no column {', '.join(missing)}; the first line should be {','.join(COLUMNS)}"
+            f"{table.header}: no column {', '.join(missing)}; the first line should be "
+            f"{','.join(COLUMNS)}"
         )
-    return [_check_row(row, where) for where, row in rows]
+    return [_check_row(row, where) for where, row in table.rows]
 
 
 def _check_row(row: Mapping[str, object], where: str) -> Row:
     values = {column: tidy_text(row.get(column), column, where) for column in COLUMNS}
     if values["set"] not in SETS:
         raise UserError(f"{where}: found set {show(values['set'])}; should be {' or '.join(SETS)}")
-    return Row(*values.values())
+    return Row(values["set"], values["class"], values["prompt"], where=where)
 
 
 def check_distinct(prompts: pd.DataFrame) -> None:
     """Refuse prompts that are the same, or whose pictures would have the same names."""
-    shared = prompts[prompts["prompt_id"].duplicated(keep=False)].sort_values("prompt_id")
+    shared = prompts[prompts["prompt_id"].duplicated(keep=False)]
+    shared = shared.sort_values("prompt_id", kind="stable")
     if len(shared):
         first, second = shared["prompt"].head(2)
         what = "is there twice" if first == second else f"and {show(second)} get the same names"
-        raise UserError(f"prompts: {show(first)} {what}; reword one")
+        places = " and ".join(shared["where"].head(2))
+        raise UserError(f"prompts: {show(first)} {what} ({places}); reword one")
 
 
 def make_prompt_id(prompt: str, prefix: str = "") -> str:

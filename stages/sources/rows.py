@@ -3,32 +3,64 @@
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.config.mistakes import UserError, show
-from stages.config.params import UNFIT
+from stages.config.params import UNFIT, is_blank
+from stages.sources.formats import refuse_stand_in
 from stages.sources.walking import read_file
 
 Row = dict[str, object]
+FOREIGN_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+EXCELS_LINE = re.compile(r"sep=.\s*$", re.MULTILINE)
+"""With which Excel is told the separator."""
 
 
-def read_rows(path: Path) -> tuple[list[str], list[tuple[str, Row]]]:
+class Table(NamedTuple):
     """The columns, and rows with "FILE, line N", where N is the line that the row ends on.
+
+    Attributes:
+        header: The place of the columns' names, in the same words.
+    """
+
+    header: str
+    columns: list[str]
+    rows: list[tuple[str, Row]]
+
+
+def read_rows(path: Path) -> Table:
+    """Read a table of CSV or JSON lines.
 
     Raises:
         UserError: It is no such table; says where.
     """
-    try:
-        text = read_file(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: {error}; save it as UTF-8") from None
-    if path.suffix == ".csv":
+    text = read_text(path)
+    if path.suffix.lower() == ".csv":
         return _read_csv(path, text)
     lines = enumerate(text.split("\n"), 1)
     rows = [(f"{path}, line {n}", _parse(line, n, path)) for n, line in lines if line.strip()]
-    return list(dict.fromkeys(name for _, row in rows for name in row)), rows
+    columns = list(dict.fromkeys(name for _, row in rows for name in row))
+    return Table(rows[0][0] if rows else str(path), columns, rows)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        UserError: It is no UTF-8; says where.
+    """
+    data = read_file(path)
+    refuse_stand_in(data, path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = f"byte {error.object[error.start]:#04x} is no UTF-8"
+        raise UserError(f"{path}, line {line}: {found}; save it as UTF-8") from None
 
 
 def tidy_text(value: object, what: str, where: str) -> str:
@@ -40,7 +72,7 @@ def tidy_text(value: object, what: str, where: str) -> str:
     text = " ".join(value.split()) if isinstance(value, str) else ""
     if value is not None and not isinstance(value, str):
         raise UserError(f"{where}: the {what} is no text: {show(value)}")
-    if not text:
+    if is_blank(text):
         raise UserError(f"{where}: the {what} is empty")
     check_characters(text, what, where)
     return text
@@ -52,17 +84,21 @@ def check_characters(text: str, what: str, where: str) -> None:
         raise UserError(f"{where}: the {what} holds control characters: {show(text)}")
 
 
-def _read_csv(path: Path, text: str) -> tuple[list[str], list[tuple[str, Row]]]:
+def _read_csv(path: Path, text: str) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[str, Row]] = []
     columns: list[str] = []
+    header = str(path)
+    if EXCELS_LINE.match(text):
+        line = text.partition("\n")[0].strip()
+        raise UserError(f"{path}, line 1: {line} is for Excel alone; save it as plain CSV, commas")
     try:
         for values in reader:
             where = f"{path}, line {reader.line_num}"
             if not values:
                 continue
             if not columns:
-                columns = [value.strip() for value in values]
+                columns, header = [value.strip() for value in values], where
                 _check_columns(columns, where)
                 continue
             if len(values) > len(columns):
@@ -75,10 +111,13 @@ def _read_csv(path: Path, text: str) -> tuple[list[str], list[tuple[str, Row]]]:
         raise UserError(
             f"{path}, line {reader.line_num}: {error}; inside quotes write a quote twice"
         ) from None
-    return columns, rows
+    return Table(header, columns, rows)
 
 
 def _check_columns(columns: Sequence[str], where: str) -> None:
+    found = [word for sign, word in FOREIGN_SEPARATORS.items() if sign in columns[0]]
+    if len(columns) == 1 and found:
+        raise UserError(f"{where}: {found[0]} are between the columns; separate them by commas")
     twice = [name for place, name in enumerate(columns) if name in columns[:place]]
     if twice:
         raise UserError(f"{where}: column {show(twice[0])} is there twice; rename one")

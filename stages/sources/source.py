@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from stages.config.params import is_blank
 from stages.sources.decoding import decode_picture
 from stages.sources.walking import Note
+
+NO_CAPTION = "no caption: one of prepare.caption_templates is taken"
 
 
 class Entry(NamedTuple):
@@ -25,6 +28,7 @@ class Source:
     Attributes:
         notes: What was left out, and what was found out about pictures that were decoded.
         is_drawn: Whether the project draws the pictures: none is damaged, or there twice.
+        name_place: Says of entry i where it is, if its id does not.
     """
 
     name: str
@@ -32,6 +36,11 @@ class Source:
     load_image: Callable[[int], Image.Image]
     notes: list[Note] = field(default_factory=list)
     is_drawn: bool = False
+    name_place: Callable[[int], str] | None = None
+
+    def show_place(self, index: int) -> str:
+        """Where entry i is, to someone who looks for it."""
+        return self.name_place(index) if self.name_place else self.entries[index].source_id
 
 
 def build_loader(
@@ -52,4 +61,4 @@ def build_loader(
 
 def tidy_caption(text: str | None) -> str | None:
     """A caption on one line, or None where there is none."""
-    return " ".join((text or "").split()) or None
+    return None if is_blank(text or "") else " ".join((text or "").split())

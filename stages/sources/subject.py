@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.config.mistakes import UserError
 from stages.config.params import SubjectParams
-from stages.sources.choosing import Choice
+from stages.sources.choosing import Choice, check_supply
 from stages.sources.drawing.red_frog import RED_FROG, draw_red_frog_picture
-from stages.sources.imagefolder import list_pictures, open_files
+from stages.sources.imagefolder import explain_captions, list_pictures, open_files
 from stages.sources.source import Entry, Source
 from stages.sources.walking import walk, word_missing
 
+CAPTIONS_REASON = "captions, not used: a subject's are made of subject.caption_templates"
+KEYS = ("subject.num_pictures", "subject.num_held_out_pictures")
 NUM_DRAWN = 200
 """As many as may be asked for: 100 to train on and 100 that are held out."""
 
@@ -29,25 +30,22 @@ def open_subject(subject: SubjectParams, learned: str) -> Source:
 
 
 def choose_subject(
-    source: Source, subject: SubjectParams, copies: AbstractSet[int] = frozenset()
+    source: Source,
+    num_train: int,
+    num_held_out: int,
+    seed: int,
+    copies: AbstractSet[int] = frozenset(),
 ) -> Choice:
-    """Draw the pictures to train on and those that are held out, by `seed`; none of `copies`.
+    """Draw the pictures to train on and those that are held out; none of `copies`.
 
     Raises:
-        UserError: There are too few.
+        TooFewError: There are too few; says which numbers would work.
     """
-    num_wanted = subject.num_pictures + subject.num_held_out_pictures
-    order = np.random.default_rng(subject.seed).permutation(len(source.entries)).tolist()
+    order = np.random.default_rng(seed).permutation(len(source.entries)).tolist()
     order = [index for index in order if index not in copies]
-    if len(order) < num_wanted:
-        found = f"{len(order)} pictures" + (f" beside {len(copies)} copies" if copies else "")
-        num_train = len(order) - subject.num_held_out_pictures
-        works = f"num_pictures {num_train} would work" if num_train > 0 else "lower one of them"
-        raise UserError(
-            f"subject.root: {source.name} has {found}; num_pictures + "
-            f"num_held_out_pictures are {num_wanted}; add pictures, or {works}"
-        )
-    return Choice(order[: subject.num_pictures], order[subject.num_pictures : num_wanted])
+    name = f"subject.root: {source.name}"
+    check_supply(name, {None: len(order)}, [num_train], [num_held_out], KEYS, len(copies))
+    return Choice(order[:num_train], order[num_train : num_train + num_held_out])
 
 
 def _open_drawn(learned: str) -> Source:
@@ -61,5 +59,6 @@ def _open_folder(subject: SubjectParams, learned: str) -> Source:
         raise word_missing(root, "subject.root", "folder")
     files, notes = walk(root)
     pictures, others = list_pictures(files)
+    others = explain_captions(others, pictures, CAPTIONS_REASON, CAPTIONS_REASON)
     entries = [Entry(found.name, learned) for found in pictures]
     return open_files(str(root), entries, {f.name: f.path for f in pictures}, notes + others)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.config.mistakes import UserError
-from stages.config.params import DataParams
+from stages.config.params import DataParams, is_blank
 from stages.sources.opening import open_source
 
 MANY = settings(max_examples=250, deadline=None, derandomize=True, database=None)
@@ -26,7 +26,9 @@ NAMES = st.sampled_from(
 )
 FOLDERS = st.sampled_from(["", "cat/", "dog/", "3_cat/", "dog/deep/", ".hidden/", "__MACOSX/"])
 TEXTS = st.one_of(
-    st.sampled_from(["a cat", 'a "red" cat', "a cat, on ice", " a\tcat\n", "Größe 猫", "NA", "1"]),
+    st.sampled_from(
+        ["a cat", 'a "red" cat', "a cat, on ice", " a\tcat\n", "Größe 猫", "NA", "1", "\u200b"]
+    ),
     st.text(max_size=8),
 )
 KINDS = st.sampled_from(
@@ -189,11 +191,15 @@ def test_a_parquet_file(rows, shape, names, is_numbered):
             return
         entries, _, notes = result
         expected = {
-            f"a.parquet#{row}": (label, tidy(text) or None)
+            f"a.parquet#{row}": (label, None if is_blank(text) else tidy(text))
             for row, (_, label, text) in enumerate(rows)
         }
         assert entries == {key: value for key, value in expected.items() if value[0] in CLASSES}
-        told = {f"a.parquet#{r}" for r, row in enumerate(rows) if row[0] in ("flat", "profile")}
+        told = {
+            f"a.parquet#{row}"
+            for row, (kind, label, text) in enumerate(rows)
+            if label in CLASSES and (kind in ("flat", "profile") or is_blank(text))
+        }
         assert notes - told == set(expected) - set(entries) - told
         assert notes >= told
 

@@ -102,7 +102,9 @@ def teach_subject(folder: Path) -> None:
         taught = read_taught(paths.SUBJECT)
         assert taught
         source = open_subject(taught.subject, taught.learned)
-        choice = choose_subject(source, taught.subject)
+        wanted = taught.subject
+        counts = (wanted.num_pictures, wanted.num_held_out_pictures)
+        choice = choose_subject(source, *counts, wanted.seed)
         templates = taught.subject.caption_templates
         splits = ("subject", "subject_held_out")
         parts = [Part(s, source, i, templates) for s, i in zip(splits, choice, strict=True)]

@@ -69,17 +69,18 @@ def test_pictures_of_other_classes_are_not_chosen():
 
 def test_a_class_with_too_few_pictures_is_told_with_what_it_has_and_needs():
     source = make_source({"cat": 50, "dog": 3})
-    with pytest.raises(UserError, match=r"dog has 3 and needs 3 \+ 1; frog has 0 and "):
+    with pytest.raises(UserError, match=r"dog has 3 pictures and needs 3 \+ 1; frog has 0 pict"):
         choose_pictures(source, ["cat", "dog", "frog"], 9, 3, seed=0)
 
 
 @pytest.mark.parametrize(
     ("counts", "wanted", "works"),
     [
-        ({"cat": 5, "dog": 3}, (8, 4), "num_pairs 3 with num_validation_pairs 4 would work"),
-        ({"cat": 9, "dog": 2}, (9, 9), "num_pairs 3 with num_validation_pairs 3 would work"),
+        ({"cat": 5, "dog": 3}, (8, 4), "num_pairs 3 with prepare.num_validation_pairs 4 would"),
+        ({"cat": 9, "dog": 2}, (9, 9), "num_pairs 3 with prepare.num_validation_pairs 3 would"),
+        ({"cat": 9, "dog": 1}, (9, 9), "dog has 1 picture and .*; add pictures, or take classes"),
         ({"cat": 5, "dog": 0}, (2, 2), "add pictures, or take classes out"),
-        ({None: 7}, (9, 2), "num_pairs 5 with num_validation_pairs 2 would work"),
+        ({None: 7}, (9, 2), "num_pairs 5 with prepare.num_validation_pairs 2 would work"),
     ],
 )
 def test_the_numbers_that_are_said_to_work_do(counts, wanted, works):
@@ -87,7 +88,7 @@ def test_the_numbers_that_are_said_to_work_do(counts, wanted, works):
     with pytest.raises(UserError, match=works) as caught:
         choose_pictures(source, list(counts), *wanted, seed=0)
     if found := re.search(
-        r"num_pairs (\d+) with num_validation_pairs (\d+) would", str(caught.value)
+        r"num_pairs (\d+) with prepare.num_validation_pairs (\d+) would", str(caught.value)
     ):
         train, validation = map(int, found.groups())
         choose_pictures(source, list(counts), train, validation, seed=0)

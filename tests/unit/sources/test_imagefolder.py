@@ -55,13 +55,21 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
         ("file_name,text\nb.png,x\n", r"line 2: no file .*b\.png"),
         ("file_name,text\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice"),
         ("file_name,text\na.png,\n", r"line 2: the text of a\.png is empty"),
-        ("file_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
-        ("file_name;text\na.png;x\n", "found file_name;text; separate columns by commas"),
+        ("\nfile_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
+        ("a.png\n", "line 1: needs file_name and text"),
+        ("file_name;text\na.png;x, y\n", "line 1: semicolons are between the columns; separate"),
+        ("file_name\ttext\na.png\tx, y\n", "line 1: tabs are between the columns; separate"),
+        ("sep=;\nfile_name;text\na.png;x\n", "line 1: sep=; is for Excel alone; save it as plain"),
+        ("sep=,\nfile_name,text\na.png,x\n", "line 1: sep=, is for Excel alone; save it as plain"),
+        ("file_name,text\n{root}/a.png,x\n", r"line 2: /.*/a\.png is an absolute name; write a"),
+        ("file_name,text\na.png,\u200b\ufeff\n", r"line 2: the text of a\.png is empty"),
+        ("version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer, not the file: run `git"),
         ("file_name,text\n", "lists no pictures"),
     ],
 )
 def test_imagefolder_names_the_line_of_the_metadata_that_is_wrong(metadata, message, tmp_path):
     write_folder(tmp_path, ["secret.png", "root/a.png"])
+    metadata = metadata.replace("{root}", str(tmp_path / "root"))
     (tmp_path / "root" / "metadata.csv").write_text(metadata)
     with pytest.raises((ValueError, FileNotFoundError), match=rf"metadata\.csv.*{message}"):
         open_source(make_data("imagefolder", tmp_path / "root"), CLASSES)
@@ -121,8 +129,11 @@ def test_kohyas_folders_are_classes_whose_repeats_are_told(tmp_path):
     (tmp_path / "10_cat/a.txt").write_text("a red cat")
     entries, notes = take(tmp_path)
     assert entries == {"10_cat/a.png": ("cat", "a red cat"), "2_dog/b.png": ("dog", None)}
-    assert set(notes) == {"10_cat/", "2_dog/"}
-    assert set(notes.values()) == {"number of repeats, which is not used"}
+    assert notes == {
+        "10_cat/": "number of repeats, which is not used",
+        "2_dog/": "number of repeats, which is not used",
+        "2_dog/b.png": "no caption: one of prepare.caption_templates is taken",
+    }
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,7 @@ def test_classes_that_not_all_pictures_have_are_not_used_and_that_is_said(tmp_pa
     (tmp_path / "metadata.csv").write_text("file_name,text\ncat/a.png,a cat\nb.png,a dog\n")
     entries, notes = take(tmp_path)
     assert entries == {"cat/a.png": (None, "a cat"), "b.png": (None, "a dog")}
-    assert notes == {"prepare.classes": "folders of classes, which 1 pictures are not in: not used"}
+    assert notes == {"prepare.classes": "folders of classes, not used: 1 picture outside of them"}
 
 
 def test_pictures_are_known_by_their_content_and_others_are_told(tmp_path):
@@ -209,4 +220,70 @@ def test_a_caption_is_whole_or_refused_with_its_line(tmp_path, row, message):
     write_folder(tmp_path, ["a.png"])
     (tmp_path / "metadata.csv").write_text(f"file_name,text\n{row}\n")
     with pytest.raises(UserError, match=rf"metadata\.csv, line 2: .*{message}"):
+        take(tmp_path)
+
+
+def test_names_of_caption_files_may_be_in_upper_case(tmp_path):
+    write_folder(tmp_path / "a", ["1.PNG"])
+    (tmp_path / "a/1.TXT").write_text("a cat")
+    assert take(tmp_path / "a") == ({"1.PNG": (None, "a cat")}, {})
+    write_folder(tmp_path / "b", ["1.png"])
+    (tmp_path / "b/Metadata.CSV").write_text("file_name,text\n1.png,a cat\n")
+    assert take(tmp_path / "b") == ({"1.png": (None, "a cat")}, {})
+
+
+def test_captions_that_are_not_used_are_told_with_what_makes_them_work(tmp_path):
+    write_folder(tmp_path, ["cat/1.png", "cat/2.png"])
+    tables = ["metadata.tsv", "cat/metadata.csv", "labels.csv", "Captions.json", "metadata.parquet"]
+    for name in ["cat/1.caption", "cat/2.png.txt", "cat/3.txt", *tables]:
+        (tmp_path / name).write_text("a cat")
+    entries, notes = take(tmp_path)
+    assert set(entries.values()) == {("cat", None)}
+    assert notes.pop("cat/3.txt") == "no picture of a known format"
+    of_one = "caption of a picture: name it as the picture, but .txt"
+    assert [notes.pop(name) for name in ("cat/1.caption", "cat/2.png.txt")] == [of_one] * 2
+    reason = (
+        "table, not used: captions are read from metadata.csv or metadata.jsonl or captions.csv"
+    )
+    assert notes == dict.fromkeys(tables, f"{reason} or captions.jsonl right under data.root")
+
+
+@pytest.mark.parametrize("name", ["1.caption", "metadata.tsv"])
+def test_pictures_without_a_class_lead_to_the_captions_that_are_not_read(tmp_path, name):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / name).write_text("a cat")
+    with pytest.raises(UserError, match=rf"1 picture without .*; {name} is a (caption|table)"):
+        take(tmp_path)
+
+
+def test_captions_beside_a_table_are_told(tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,text\n1.png,a cat\n")
+    for name in ("1.txt", "old.csv"):
+        (tmp_path / name).write_text("a dog")
+    entries, notes = take(tmp_path)
+    assert entries == {"1.png": (None, "a cat")}
+    assert notes == dict.fromkeys(
+        ["1.txt", "old.csv"], "captions beside metadata.csv, which has them: not used"
+    )
+
+
+def test_of_two_columns_of_captions_it_is_told_which_is_used(tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,caption,text\n1.png,a cat,a dog\n")
+    entries, notes = take(tmp_path)
+    assert entries == {"1.png": (None, "a dog")}
+    assert notes == {"metadata.csv": "columns text and caption: text is used"}
+
+
+def test_a_name_that_begins_with_dots_is_no_way_out(tmp_path):
+    write_folder(tmp_path, ["a/..b.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/../a/..b.png,a cat\n")
+    assert take(tmp_path) == ({"a/..b.png": (None, "a cat")}, {})
+
+
+def test_a_caption_that_is_no_utf8_is_named_with_its_line(tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / "1.txt").write_bytes(b"\xef\xbb\xbfa cat\nin a caf\xe9")
+    with pytest.raises(UserError, match=r"1\.txt, line 2: byte 0xe9 is no UTF-8; save it as UTF-8"):
         take(tmp_path)

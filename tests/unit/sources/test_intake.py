@@ -1,8 +1,10 @@
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -89,8 +91,44 @@ def test_too_many_copies_are_told_with_numbers_that_work(tmp_path):
     for seed in range(4):
         draw(tmp_path / f"cat/{seed}.png", 7)
         draw(tmp_path / f"dog/{seed}.png", 100 + seed)
-    with pytest.raises(UserError, match=r"beside 2 copies of held-out pictures: .*cat has 2 and"):
+    message = (
+        r"beside 2 copies of held-out pictures, .*cat has 2 pictures and needs 2 \+ 1; add pict"
+    )
+    with pytest.raises(UserError, match=message):
         take_in(build_params(tmp_path, 4, 2), None)
+
+
+@pytest.mark.parametrize("seed", [2, 11, 14])
+def test_the_numbers_that_are_said_to_work_do_although_pictures_are_equal(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    num_distinct = rng.integers(2, 9)
+    for number in range(16):
+        draw(tmp_path / f"cat/{number}.png", int(rng.integers(num_distinct)))
+        draw(tmp_path / f"dog/{number}.png", 100 + number)
+    with pytest.raises(UserError, match=r"too few .*; .*") as caught:
+        take_in(build_params(tmp_path, 24, 8), None)
+    numbers = re.search(r"num_pairs (\d+) with .*pairs (\d+) would", str(caught.value))
+    if not numbers:
+        with pytest.raises(UserError, match="add pictures"):
+            take_in(build_params(tmp_path, 2, 2), None)
+        return
+    train, held_out = map(int, numbers.groups())
+    assert len(take_in(build_params(tmp_path, train, held_out), None).chosen) == train + held_out
+
+
+def test_of_a_subject_the_numbers_that_are_said_to_work_do(tmp_path):
+    for number in range(6):
+        draw(tmp_path / f"{number}.png", number // 2)
+    wanted = {"source": "imagefolder", "root": str(tmp_path), "seed": 1}
+    counts = {"num_pictures": 4, "num_held_out_pictures": 2}
+    params = build_params(None, method="dreambooth", **wanted, **counts)
+    with pytest.raises(UserError, match=r"num_pictures \d with .*pictures \d would work") as caught:
+        take_in(params, Taught("dreambooth", params.subject))
+    works = map(int, re.findall(r"pictures (\d) w", str(caught.value)))
+    params = build_params(
+        None, method="dreambooth", **wanted, **dict(zip(counts, works, strict=True))
+    )
+    take_in(params, Taught("dreambooth", params.subject))
 
 
 def test_a_picture_with_neither_class_nor_caption_is_refused_before_any_result(tmp_path):
@@ -110,7 +148,9 @@ def test_an_empty_caption_is_refused_before_any_result_where_there_is_no_class(t
     data = DataParams(source="parquet", root=str(tmp_path / "a.parquet"), **columns)
     base = params.chosen.model_copy(update={"data": data})
     params = params.model_copy(update={"bases": {"tiny": base}})
-    with pytest.raises(UserError, match=r"a\.parquet#\d: .* neither a caption nor a class; write"):
+    with pytest.raises(
+        UserError, match=r"/a\.parquet, row \d: .* neither a caption nor a class; write"
+    ):
         take_in(params, None)
 
 

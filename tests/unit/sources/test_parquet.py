@@ -7,6 +7,7 @@ import pytest
 from stages.config.mistakes import UserError
 from stages.files.images import encode_png
 from stages.sources.opening import open_source
+from stages.sources.source import NO_CAPTION
 from tests.unit.sources.builders import CLASSES, make_data, make_picture
 
 
@@ -48,10 +49,28 @@ def test_parquet_takes_names_as_labels_and_captions_where_there_are_some(tmp_pat
     assert source.entries[0][1:] == (None, "a dog")
 
 
+@pytest.mark.parametrize("nothing", [None, "", " \u200b"])
+def test_rows_without_a_caption_are_listed_where_others_have_one(nothing, tmp_path):
+    columns = {"img": PNGS[:2], "label": ["dog", "cat"], "text": ["a dog", nothing]}
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    source = open_source(make_parquet_data(path, caption_column="text"), CLASSES)
+    assert source.entries[1] == ("a.parquet#1", "cat", None)
+    assert source.notes == [("a.parquet#1", NO_CAPTION)]
+
+
+def test_a_pointer_in_the_place_of_the_file_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"a\.parquet: git-lfs pointer, .*: run `git lfs pull`"):
+        open_source(make_parquet_data(tmp_path), CLASSES)
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"label": [0, 2]}, r"row 1: label 2 is none of prepare\.classes \(0 to 1\)"),
+        (
+            {"label": [0, 2]},
+            r"row 1: label 2 is none of prepare\.classes \(0 to 1\); correct it, or",
+        ),
         ({"label": [-1, 0]}, r"row 0: label -1 is none"),
         ({"label": ["cat", "cow"]}, r"row 1: label 'cow' is none of .* \(cat, dog\)"),
         ({"label": [0, None]}, r"row 1: label None is none"),

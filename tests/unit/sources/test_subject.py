@@ -30,13 +30,21 @@ def test_pictures_lie_at_any_depth_and_other_files_are_none(tmp_path):
     assert source.load_image(1) == make_picture(0)
 
 
+def test_captions_beside_the_pictures_are_told_as_not_used(tmp_path):
+    subject = make_folder(tmp_path, ["a.png"])
+    for name in ("a.txt", "metadata.csv"):
+        (tmp_path / name).write_text("a toy")
+    reason = "captions, not used: a subject's are made of subject.caption_templates"
+    notes = open_subject(subject, LEARNED).notes
+    assert dict(notes) == dict.fromkeys(["a.txt", "metadata.csv"], reason)
+
+
 def test_drawn_pictures_are_as_many_as_can_be_asked_for():
     source = open_subject(make_subject(source="drawn", root=None), LEARNED)
     assert len(source.entries) == NUM_DRAWN
     assert {entry.class_name for entry in source.entries} == {LEARNED}
     assert source.load_image(7) == draw_red_frog_picture(7)
-    asked = make_subject(num_pictures=100, num_held_out_pictures=100)
-    train, held_out = choose_subject(source, asked)
+    train, held_out = choose_subject(source, 100, 100, seed=0)
     assert sorted([*train, *held_out]) == list(range(NUM_DRAWN))
 
 
@@ -48,16 +56,19 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_too_few_pictures_are_counted(tmp_path):
     subject = make_folder(tmp_path, ["a.png", "b/c.png", "d.png"])
-    wanted = subject.model_copy(update={"num_pictures": 2, "num_held_out_pictures": 2})
-    with pytest.raises(UserError, match=r"has 3 pictures; num_pictures .* are 4; add pictures"):
-        choose_subject(open_subject(wanted, LEARNED), wanted)
+    message = (
+        r"^subject\.root: /.*: too few pictures for subject\.num_pictures \+ "
+        r"subject\.num_held_out_pictures: it has 3 pictures and needs 2 \+ 2; "
+        r"subject\.num_pictures 1 with subject\.num_held_out_pictures 2 would work$"
+    )
+    with pytest.raises(UserError, match=message):
+        choose_subject(open_subject(subject, LEARNED), 2, 2, seed=0)
 
 
 def test_no_picture_is_both_trained_on_and_held_out_and_the_seed_says_which(tmp_path):
     subject = make_folder(tmp_path, [f"{number}.png" for number in range(9)])
-    subject = subject.model_copy(update={"num_pictures": 5, "num_held_out_pictures": 3})
     source = open_subject(subject, LEARNED)
-    train, held_out = choice = choose_subject(source, subject)
+    train, held_out = choice = choose_subject(source, 5, 3, seed=0)
     assert (len(train), len(held_out), len({*train, *held_out})) == (5, 3, 8)
-    assert choose_subject(source, subject) == choice
-    assert choose_subject(source, subject.model_copy(update={"seed": 1})) != choice
+    assert choose_subject(source, 5, 3, seed=0) == choice
+    assert choose_subject(source, 5, 3, seed=1) != choice
