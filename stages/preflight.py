@@ -27,7 +27,7 @@ from stages.base.components import (
 )
 from stages.base.prompts import find_cut_text
 from stages.config import paths
-from stages.config.mistakes import UserError, show
+from stages.config.mistakes import UserError, count_things, show
 from stages.config.params import (
     BaseParams,
     FinetuneParams,
@@ -123,8 +123,8 @@ def check_words(params: Params, intake: Intake, taught: Taught | None) -> None:
         )
         find_initializer(tokenizer, word, taught.subject.initializer, num_vectors)
         refuse_part_of_word(word, [*captions, *prompts])
-    intake.notes["captions"] = note_cuts(tokenizer, captions, "captions")
-    intake.notes["prompts"] = note_cuts(tokenizer, prompts, "prompts")
+    intake.notes["captions"] = note_cuts(tokenizer, captions, "caption")
+    intake.notes["prompts"] = note_cuts(tokenizer, prompts, "prompt")
 
 
 def refuse_part_of_word(placeholder: str, texts: Sequence[str]) -> None:
@@ -151,8 +151,8 @@ def note_cuts(tokenizer: CLIPTokenizer, texts: Iterable[str], what: str) -> list
         num_equal = sum(count for count in seen.values() if count > 1)
         equal = f", {num_equal} are equal then and count several times" if num_equal else ""
         logger.warning(
-            "%d %s are cut at %d tokens%s; %s lists them",
-            *(len(notes), what, tokenizer.model_max_length, equal, paths.LEFT_OUT),
+            "%s cut at %d tokens%s; listed in %s",
+            *(count_things(len(notes), what), tokenizer.model_max_length, equal, paths.LEFT_OUT),
         )
     return notes
 

@@ -19,10 +19,14 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import parse_yaml
 from voluptuous import Invalid
 
-from stages.config.mistakes import UserError
+from stages.config.mistakes import EDIT, UserError, refuse_conflict
 
-CONFLICT = "<<<<<<< "
-"""How a merge conflict begins."""
+CONFLICT_REMEDIES = {
+    "params.yaml": EDIT,
+    "dvc.yaml": EDIT,
+    "dvc.lock": "take one side, then run what differs: "
+    "`git checkout --theirs dvc.lock && dvc repro` (or --ours)",
+}
 
 
 def main() -> None:
@@ -30,7 +34,7 @@ def main() -> None:
     try:
         mended = mend(Path())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     for path in mended:
         sys.stderr.write(f"{path} was cut off by a kill; removed, `dvc repro` makes it again\n")
 
@@ -39,9 +43,9 @@ def mend(folder: Path) -> list[Path]:
     """Remove DVC's files that are not whole, and empty entries; their paths, in `folder`.
 
     Raises:
-        UserError: dvc.lock is not cut off, but holds a merge conflict.
+        UserError: A file that DVC reads is not cut off, but holds a merge conflict.
     """
-    refuse_conflict(folder / "dvc.lock")
+    refuse_conflicts(folder)
     parsers: dict[Path, Callable[[str], Any]] = {
         Path("dvc.lock"): lambda text: COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, "dvc.lock")),
         Path(".dvc/tmp/rwlock"): json.loads,
@@ -55,14 +59,19 @@ def mend(folder: Path) -> list[Path]:
     return broken + [Path(os.path.relpath(entry, folder)) for entry in empty]
 
 
-def refuse_conflict(lock: Path) -> None:
-    """Say how to mend a dvc.lock of two branches, both of which are whole."""
-    lines = lock.read_text(encoding="utf-8", errors="replace").splitlines() if lock.exists() else []
-    if any(line.startswith(CONFLICT) for line in lines):
-        raise UserError(
-            f"{lock.name} holds a merge conflict; take one side, then run what differs: "
-            "`git checkout --theirs dvc.lock && dvc repro` (or --ours)"
-        )
+def refuse_conflicts(folder: Path) -> None:
+    """Say how to mend files of two branches, both of which are whole: a line each."""
+    problems = []
+    for name, remedy in CONFLICT_REMEDIES.items():
+        try:
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")
+            refuse_conflict(text, Path(name), remedy)
+        except FileNotFoundError:
+            continue
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _list_run_cache(folder: Path) -> list[Path]:

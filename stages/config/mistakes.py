@@ -1,15 +1,20 @@
 """Words for mistakes in params.yaml: a line each with the key, what was found, what is allowed."""
 
 import json
+import re
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 MAX_SHOWN = 60
+CONFLICT = re.compile("^<{7} ", re.MULTILINE)
+"""How a merge conflict begins."""
+EDIT = "keep what you want of both sides, and take out the lines <<<<<<<, ======= and >>>>>>>"
 
 
 class UserError(ValueError):
@@ -33,6 +38,17 @@ def explain(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]
             lines.append(f"{where}: found {show(error['input'])}; {_reword(error['msg'])}")
     lines += [line for loc, line in missing.items() if loc not in guessed]
     return [show_line(line, limit=None) for line in lines]
+
+
+def refuse_conflict(text: str, path: Path, remedy: str = EDIT) -> None:
+    """Say of a file that git merged in part that it is one, rather than what it breaks.
+
+    Raises:
+        UserError: It holds a merge conflict; says where, and what to do.
+    """
+    if found := CONFLICT.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise UserError(f"{path}, line {line}: a merge conflict; {remedy}")
 
 
 def show(value: object) -> str:

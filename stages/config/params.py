@@ -20,7 +20,15 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.config.mistakes import UserError, enumerate_keys, explain, show, show_line, suggest
+from stages.config.mistakes import (
+    UserError,
+    enumerate_keys,
+    explain,
+    refuse_conflict,
+    show,
+    show_line,
+    suggest,
+)
 
 PARAMS = Path("params.yaml")
 UNFIT = ("Cc", "Cs")
@@ -407,7 +415,9 @@ def load_params() -> Params:
     """
     if not PARAMS.exists():
         raise UserError(f"no {PARAMS} in {Path.cwd()}; run from the project's root")
-    return parse_params(PARAMS.read_bytes())
+    text = PARAMS.read_bytes()
+    refuse_conflict(text.decode(errors="replace"), PARAMS)
+    return parse_params(text)
 
 
 def parse_params(text: str | bytes) -> Params:

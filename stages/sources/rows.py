@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.config.mistakes import UserError, show
+from stages.config.mistakes import UserError, refuse_conflict, show
 from stages.config.params import UNFIT, is_blank
 from stages.sources.formats import refuse_stand_in
 from stages.sources.walking import read_file
@@ -56,11 +56,13 @@ def read_text(path: Path) -> str:
     data = read_file(path)
     refuse_stand_in(data, path)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         found = f"byte {error.object[error.start]:#04x} is no UTF-8"
         raise UserError(f"{path}, line {line}: {found}; save it as UTF-8") from None
+    refuse_conflict(text, path)
+    return text
 
 
 def tidy_text(value: object, what: str, where: str) -> str:

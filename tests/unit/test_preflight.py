@@ -41,15 +41,17 @@ def test_texts_that_are_cut_are_counted_in_one_line_and_listed(
 ) -> None:
     caplog.set_level(logging.INFO)
     texts = ["a red cat", "a red cat sits", "a red cat on ice", "a red cat sits"]
-    notes = preflight.note_cuts(StubTokenizer(), texts, "prompts")
+    notes = preflight.note_cuts(StubTokenizer(), texts, "prompt")
     assert notes == [
         Note("a red cat sits", "end is not seen: sits"),
         Note("a red cat on ice", "end is not seen: on ice"),
     ]
     assert caplog.messages == [
-        "2 prompts are cut at 5 tokens, 3 are equal then and count several times; "
-        f"{paths.LEFT_OUT} lists them"
+        "2 prompts cut at 5 tokens, 3 are equal then and count several times; "
+        f"listed in {paths.LEFT_OUT}"
     ]
+    preflight.note_cuts(StubTokenizer(), texts[1:2], "caption")
+    assert caplog.messages[1] == f"1 caption cut at 5 tokens; listed in {paths.LEFT_OUT}"
 
 
 @pytest.mark.parametrize("text", ["a cat in a room", "A Room", "groot"])

@@ -64,7 +64,19 @@ def test_a_merge_conflict_is_told_and_both_sides_are_kept(folder):
     text = f"{head}stages:\n<<<<<<< HEAD\n  a: 1\n=======\n  a: 2\n>>>>>>> theirs\n{tail}"
     (folder / "dvc.lock").write_text(text)
     with pytest.raises(
-        UserError, match=r"^dvc\.lock holds a merge conflict; .*git checkout --theirs"
+        UserError, match=r"^dvc\.lock, line \d: a merge conflict; .*git checkout --theirs"
     ):
         mend(folder)
     assert (folder / "dvc.lock").read_text() == text
+
+
+def test_each_file_with_a_merge_conflict_has_its_line(folder):
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+        (folder / name).write_text("a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> theirs\n")
+    with pytest.raises(UserError) as caught:
+        mend(folder)
+    params, pipeline, lock = str(caught.value).splitlines()
+    remedy = "keep what you want of both sides, and take out the lines <<<<<<<, ======= and >>>>>>>"
+    assert params == f"params.yaml, line 2: a merge conflict; {remedy}"
+    assert pipeline == f"dvc.yaml, line 2: a merge conflict; {remedy}"
+    assert lock.startswith("dvc.lock, line 2: a merge conflict; take one side")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from stages.config.mistakes import UserError
-from stages.config.params import load_params, parse_params
+from stages.config.params import PrepareParams, load_params, parse_params
 
 TEXT = Path("params.yaml").read_text(encoding="utf-8")
 
@@ -333,3 +334,18 @@ def apply(path: Path, change: str) -> tuple[str, str]:
 def split_comment(line: str) -> tuple[str, str]:
     value, _, comment = line.partition(" #")
     return value.rstrip(), comment.strip()
+
+
+def test_a_merge_conflict_is_told_as_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "base: tiny\n<<<<<<< HEAD\nsample: 1\n=======\nsample: 2\n>>>>>>> theirs\n"
+    Path("params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"^params\.yaml, line 2: a merge conflict; keep what you"):
+        load_params()
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff \u2060", "\u3164"])
+def test_a_text_of_which_nothing_is_seen_is_refused(text):
+    values = load_params().prepare.model_dump() | {"classes": ["cat", text]}
+    with pytest.raises(ValidationError, match="should hold a character that is seen"):
+        PrepareParams(**values)

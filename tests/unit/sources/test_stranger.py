@@ -78,3 +78,11 @@ def test_a_class_that_is_named_in_two_forms_is_named_twice():
 def test_none_is_a_word_for_a_column_that_there_is_not():
     columns = {"image_column": "image", "label_column": "label", "caption_column": "none"}
     assert make_data("parquet", "x", **columns).caption_column is None
+
+
+def test_a_merge_conflict_in_a_table_is_told_as_one(tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    text = "file_name,text\n<<<<<<< HEAD\n1.png,a cat\n=======\n1.png,a dog\n>>>>>>> theirs\n"
+    (tmp_path / "metadata.csv").write_text(text)
+    with pytest.raises(UserError, match=r"metadata\.csv, line 2: a merge conflict; keep what you"):
+        imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
