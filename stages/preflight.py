@@ -27,7 +27,8 @@ from stages.base.components import (
 )
 from stages.base.prompts import find_cut_text
 from stages.config import paths
-from stages.config.mistakes import UserError, count_things, show
+from stages.config.mistakes import UserError, show
+from stages.config.notation import format_count
 from stages.config.params import (
     BaseParams,
     FinetuneParams,
@@ -152,7 +153,7 @@ def note_cuts(tokenizer: CLIPTokenizer, texts: Iterable[str], what: str) -> list
         equal = f", {num_equal} are equal then and count several times" if num_equal else ""
         logger.warning(
             "%s cut at %d tokens%s; listed in %s",
-            *(count_things(len(notes), what), tokenizer.model_max_length, equal, paths.LEFT_OUT),
+            *(format_count(len(notes), what), tokenizer.model_max_length, equal, paths.LEFT_OUT),
         )
     return notes
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stages.config import paths
 from stages.config.mistakes import UserError
+from stages.config.notation import format_count
 from stages.config.params import Params, ScoreParams, load_params
 from stages.files.captions import fill_template
 from stages.files.embeds import PairEmbeds, read_pair_embeds, write_image_embeds
@@ -148,7 +149,7 @@ def check_finite(scores: pd.DataFrame, columns: Sequence[str]) -> None:
         broken = scores[~np.isfinite(scores[column].astype(float))]
         if len(broken):
             raise FloatingPointError(
-                f"{column} is not finite for {len(broken)} pictures, "
+                f"{column} is not finite for {format_count(len(broken), 'picture')}, "
                 f"{broken.iloc[0]['file_name']} first; the weights of its model are bad"
             )
 

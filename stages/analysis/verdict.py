@@ -7,6 +7,7 @@ from typing import Any, Literal
 from stages.analysis.resampling import Floats, Interval
 from stages.analysis.results import GIVEN
 from stages.config.notation import (
+    format_count,
     format_interval,
     format_number,
     format_p_value,
@@ -102,7 +103,8 @@ def _word_row(row: Mapping[str, Any], params: CompareParams) -> str:
     claim = _CLAIMS[row["verdict"]]
     if _is_small(row, params):
         claim += f", by less than matters: than {params.smallest_relevant_difference:g}"
-    return f"on {row['num_prompts']} {word_set(row['set'])} prompts {claim} ({numbers})"
+    prompts = format_count(row["num_prompts"], f"{word_set(row['set'])} prompt")
+    return f"on {prompts} {claim} ({numbers})"
 
 
 def _word_sensitivity(smallest: float) -> str:

@@ -67,13 +67,6 @@ def show_line(text: str, limit: int | None = MAX_SHOWN) -> str:
     return text if limit is None or len(text) <= limit else text[:limit] + "…"
 
 
-def count_things(number: int, noun: str) -> str:
-    """A number with its noun, such as "1 picture" or "2 copies"."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
-
-
 def enumerate_keys(keys: Iterable[object]) -> str:
     """Keys in a sentence."""
     return ", ".join(map(str, keys))

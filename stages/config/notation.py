@@ -13,6 +13,13 @@ def word_set(name: str) -> str:
     return name.replace("_", "-")
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number with its noun: "1 picture", "2 copies"."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
+
+
 def format_number(value: float, digits: int = 4) -> str:
     """A number with so many decimals and a true minus; an en dash if there is none."""
     if value is None or math.isnan(value):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stages.config.notation import MISSING, format_number, format_signed
+from stages.config.notation import MISSING, format_count, format_number, format_signed
 
 EFFECT_SIZES = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (math.inf, "large"))
 """Upper bounds of |d| and their usual names: Cohen, Statistical Power Analysis, 1988, ch. 2."""
@@ -48,9 +48,9 @@ def word_sensitivity(row: Mapping[str, Any]) -> str:
     if smallest is None or math.isnan(smallest) or smallest <= 0:
         return ""
     return (
-        f"{row['num_prompts']} prompts with {row['num_images']} pictures would show a true "
-        f"difference of {format_number(smallest)} four times out of five; a smaller one may stay "
-        "unseen."
+        f"{format_count(row['num_prompts'], 'prompt')} with "
+        f"{format_count(row['num_images'], 'picture')} would show a true difference of "
+        f"{format_number(smallest)} four times out of five; a smaller one may stay unseen."
     )
 
 
@@ -65,7 +65,8 @@ def word_remedy(row: Mapping[str, Any], seconds_per_picture: float) -> str:
         return ""
     count = int(row["more_prompts"])
     duration = format_duration(count * seconds_per_picture)
-    return f"{count} more prompts of one picture, about {duration}, would most likely settle it."
+    prompts = format_count(count, "more prompt")
+    return f"{prompts} of one picture, about {duration}, would most likely settle it."
 
 
 def format_duration(seconds: float) -> str:

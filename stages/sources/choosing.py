@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.config.mistakes import UserError, count_things
+from stages.config.mistakes import UserError
+from stages.config.notation import format_count
 from stages.sources.source import Entry, Source
 
 KEYS = ("prepare.num_pairs", "prepare.num_validation_pairs")
@@ -113,7 +114,7 @@ def check_supply(
         TooFewError: Says which classes are short, and by how much.
     """
     short = [
-        f"{name or 'it'} has {count_things(has, 'picture')} and needs {num_train} + "
+        f"{name or 'it'} has {format_count(has, 'picture')} and needs {num_train} + "
         f"{num_validation}"
         for (name, has), num_train, num_validation in zip(
             supply.items(), train, validation, strict=True
@@ -122,7 +123,7 @@ def check_supply(
     ]
     if short:
         works = _find_what_works(list(supply.values()), sum(train), sum(validation))
-        beside = f"beside {count_things(num_copies, 'copy')} of held-out pictures, "
+        beside = f"beside {format_count(num_copies, 'copy')} of held-out pictures, "
         what = f"{beside if num_copies else ''}too few pictures for {keys[0]} + {keys[1]}"
         raise TooFewError(f"{source_name}: {what}: {'; '.join(short)}", works, keys)
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from stages.config.mistakes import UserError, count_things, enumerate_keys, suggest
+from stages.config.mistakes import UserError, enumerate_keys, suggest
+from stages.config.notation import format_count
 from stages.config.params import DataParams
 from stages.sources.decoding import judge_file
 from stages.sources.rows import read_rows, read_text, tidy_text
@@ -209,7 +210,7 @@ def _list_folders(
     if folders and not captions:
         raise UserError(_word_unknown(root, sorted(folders), pictures, classes))
     if not entries or not any(entry.class_name or entry.caption for entry in entries):
-        num_pictures = count_things(len(entries), "picture")
+        num_pictures = format_count(len(entries), "picture")
         found = f"{num_pictures} without class or caption" if entries else "no pictures"
         hints = [note for note in others if note.reason in (CAPTION_REMEDY, TABLE_REMEDY)]
         hint = "".join(f"; {note.item} is a {note.reason}" for note in hints[:1])
@@ -249,7 +250,7 @@ def _use_classes_of_all(entries: list[Entry], notes: list[Note]) -> list[Entry]:
     num_classed = sum(entry.class_name is not None for entry in entries)
     if num_classed in (0, len(entries)):
         return entries
-    outside = count_things(len(entries) - num_classed, "picture")
+    outside = format_count(len(entries) - num_classed, "picture")
     reason = f"folders of classes, not used: {outside} outside of them"
     notes.append(Note("prepare.classes", reason))
     return [entry._replace(class_name=None) for entry in entries]

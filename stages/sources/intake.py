@@ -15,7 +15,8 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from stages.config.mistakes import UserError, count_things, show_line
+from stages.config.mistakes import UserError, show_line
+from stages.config.notation import format_count
 from stages.config.params import Params
 from stages.files.captions import fill_template
 from stages.files.tables import PAIRS_SCHEMA, Schema
@@ -99,7 +100,7 @@ def take_in(params: Params, taught: Taught | None) -> Intake:
         taken = table["split"].value_counts(sort=False).to_dict()
         logger.info(
             "%s: %s, %s, taken %s%s",
-            *(name, source.name, count_things(len(source.entries), "picture"), taken),
+            *(name, source.name, format_count(len(source.entries), "picture"), taken),
             summarise(source.notes),
         )
     logger.info("prompts: %s", prompts["set"].value_counts(sort=False).to_dict())

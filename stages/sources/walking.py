@@ -162,7 +162,8 @@ def _judge(entry: os.DirEntry) -> str:
     """Why an entry is left out without a look into it; "" if it is not."""
     if entry.name.startswith(".") or entry.name.lower() in LITTER:
         return "hidden, or left by a program"
-    if any(unicodedata.category(c) in UNFIT for c in entry.name):  # bytes that are no UTF-8, too
+    # Bytes that are no UTF-8, too; what is printable needs no look at each character.
+    if not entry.name.isprintable() and any(unicodedata.category(c) in UNFIT for c in entry.name):
         return "name that is no text: rename it"
     if entry.is_symlink() and not (is_file(entry.path) or is_folder(entry.path)):
         return "link to what is not there"

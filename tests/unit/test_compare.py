@@ -1,5 +1,6 @@
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from stages.scoring.metrics.registry import METRICS, describe_metrics
 from tests.unit.analysis.builders import make_scores
 
 ROOT = Path(__file__).parents[2]
+Prompts = dict[str, list[float]]
 PROMPTS = {f"p{number}": [0.1, 0.2] for number in range(6)}
 
 
@@ -26,9 +28,9 @@ def draw_embeds(num_rows: int, seed: int) -> np.ndarray:
     return embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
 
 
-def write_scores(variant: str, seed: int, **changes: object) -> None:
-    scores = make_scores(PROMPTS).assign(predicted_class="cat", nearest_training_id="a")
-    scores.loc[6:, "set"] = "marketing"
+def write_scores(variant: str, seed: int, prompts: Prompts, **changes: object) -> None:
+    scores = make_scores(prompts).assign(predicted_class="cat", nearest_training_id="a")
+    scores.loc[len(scores) // 2 :, "set"] = "marketing"
     rng = np.random.default_rng(seed)
     for name, kind in SCORES_SCHEMA.items():
         if name not in scores or name == "clip_cosine":
@@ -43,18 +45,23 @@ def write_scores(variant: str, seed: int, **changes: object) -> None:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """Of twelve pictures a variant, of which the first two fine-tuned ones are black."""
     monkeypatch.chdir(tmp_path)
+    return compare_scores(PROMPTS, num_train=14, is_black=[True] * 2 + [False] * 10)
+
+
+def compare_scores(made: Prompts, num_train: int, **changes: object) -> Results:
+    """Compare made-up scores in the current folder."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     few = re.sub("num_resamples: [0-9]+", "num_resamples: 100", text)
     Path("params.yaml").write_text(few, encoding="utf-8")
-    is_black = [True] * 2 + [False] * 10
-    write_scores("baseline", seed=1)
-    write_scores("finetuned", seed=2, is_black=is_black)
-    prompts = make_scores(PROMPTS).drop_duplicates("prompt_id").assign(finetuned_prompt="")
-    prompts["protocol"] = ["paper", "broad"] * 3
+    write_scores("baseline", 1, made)
+    write_scores("finetuned", 2, made, **changes)
+    prompts = make_scores(made).drop_duplicates("prompt_id").assign(finetuned_prompt="")
+    prompts["protocol"] = ["paper", "broad"] * (len(made) // 2)
     write_table(prompts[list(PROMPTS_SCHEMA)], paths.PROMPTS)
-    splits = ["train"] * 14 + ["subject"] * 3 + ["subject_held_out"] * 3
-    rows = pd.DataFrame({"source_id": list("abcdefghijklmnopqrst"), "split": splits, "class": None})
-    write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(rows, draw_embeds(20, 0)))
+    splits = ["train"] * num_train + ["subject"] * 3 + ["subject_held_out"] * 3
+    rows = pd.DataFrame({"split": splits, "class": None})
+    rows.insert(0, "source_id", [f"p{number}" for number in range(len(rows))])
+    write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(rows, draw_embeds(len(rows), 0)))
     compare.main()
     return read_results(paths.COMPARISON_TABLES)
 
@@ -109,3 +116,20 @@ def test_variants_that_were_not_scored_alike_are_refused() -> None:
     path.write_text(json.dumps(facts | {"musiq": facts["sharpness"]}), encoding="utf-8")
     with pytest.raises(UserError, match="not scored alike; run `dvc repro score`"):
         compare.main()
+
+
+def test_one_prompt_one_picture_and_one_pair_end_in_null_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = compare_scores({"p0": [0.1], "p1": [0.2]}, num_train=1)
+    values = read_json(paths.COMPARISON, "compare")
+    assert values["in_domain_low"] is values["in_domain_high"] is None
+    assert values["in_domain_verdict"] == "too_little_data"
+    assert results.verdict["sentence"].startswith("On 1 in-domain prompt ")
+    metrics = results.by_metric.set_index(["set", "metric"])
+    assert metrics["ci_low"].isna().all()
+    kid = metrics.loc[("in_domain", "kid")] if ("in_domain", "kid") in metrics.index else None
+    assert kid is None or np.isnan(kid["difference"])
