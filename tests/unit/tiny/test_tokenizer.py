@@ -71,8 +71,15 @@ def test_hard_text_has_tokens(tokenizer, text):
     assert_bytes_survive(tokenizer, text)
 
 
+# Surrogates are no text, and the names of the two special tokens stand for these. Hypothesis draws
+# literals of the modules that are loaded, so it meets the names in some runs.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])).filter(
+    lambda text: START not in text and END not in text
+)
+
+
 @settings(derandomize=True, max_examples=100, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs"])))  # surrogates are no text
+@given(TEXTS)
 def test_any_text_has_tokens(tokenizer, text):
     assert_bytes_survive(tokenizer, text)
 
