@@ -42,7 +42,7 @@ from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import describe_scorer, load_scorer
 from stages.sources.intake import Intake, build_all_prompts, open_all, take_in
-from stages.sources.walking import Note
+from stages.sources.notes import Note
 
 logger = logging.getLogger(__name__)
 

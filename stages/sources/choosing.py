@@ -32,10 +32,6 @@ class TooFewError(UserError):
         super().__init__(f"{shortage}; {remedy}")
         self.shortage, self.works, self.keys = shortage, works, keys
 
-    def with_works(self, works: tuple[int, int] | None) -> "TooFewError":
-        """The same, of other numbers."""
-        return TooFewError(self.shortage, works, self.keys)
-
 
 class Choice(NamedTuple):
     """Indices of a source's entries: training pictures in training order, and held-out ones."""

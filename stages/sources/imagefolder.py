@@ -12,33 +12,27 @@ from pathlib import Path, PurePosixPath
 from stages.config.mistakes import UserError, enumerate_keys, suggest
 from stages.config.notation import format_count
 from stages.config.params import DataParams
+from stages.sources.captions import (
+    CAPTION_REMEDY,
+    TABLE_REMEDY,
+    TABLES,
+    explain_captions,
+    find_table,
+    find_text_files,
+)
 from stages.sources.decoding import judge_file
+from stages.sources.notes import Note, summarise
 from stages.sources.rows import read_rows, read_text, tidy_text
 from stages.sources.source import NO_CAPTION, Entry, Source, build_loader
-from stages.sources.walking import (
-    Found,
-    Note,
-    is_file,
-    normalise,
-    read_file,
-    walk,
-    word_missing,
-)
+from stages.sources.walking import Found, is_file, normalise, read_file, walk, word_missing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 """Files of these names are pictures; of any other name, if they begin as one."""
-TABLES = ("metadata.csv", "metadata.jsonl", "captions.csv", "captions.jsonl")
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "image_file", "path")
 CAPTION_COLUMNS = ("text", "caption")
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
-CAPTION_SUFFIXES = (".txt", ".caption")
 REPEATS = re.compile(r"^\d+_")
 """Before the name of kohya's folders: how often a picture counts."""
 NUM_SHOWN = 5
-CAPTION_REMEDY = "caption of a picture: name it as the picture, but .txt"
-TABLE_REMEDY = (
-    f"table, not used: captions are read from {' or '.join(TABLES)} right under data.root"
-)
 
 
 def open_source(data: DataParams, classes: Sequence[str]) -> Source:
@@ -53,7 +47,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         raise word_missing(root, "data.root", "folder")
     files, notes = walk(root)
     pictures, others = list_pictures(files)
-    table = _find_table(root, others)
+    table = find_table(root, others)
     known = {normalise(name): name for name in classes}
     if table:
         entries = _list_captioned(root, table, pictures, known, notes)
@@ -61,7 +55,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         reason = f"captions beside {table.name}, which has them: not used"
         others = explain_captions(others, pictures, reason, reason)
     else:
-        texts = _find_text_files(pictures, files)
+        texts = find_text_files(pictures, files)
         used = {found.name for found in texts.values()}
         others = [note for note in others if note.item not in used]
         others = explain_captions(others, pictures, CAPTION_REMEDY, TABLE_REMEDY)
@@ -98,42 +92,6 @@ def list_pictures(files: Sequence[Found]) -> tuple[list[Found], list[Note]]:
     ]
     pictures = [found for found, reason in reasons if not reason]
     return pictures, [Note(found.name, reason) for found, reason in reasons if reason]
-
-
-def explain_captions(
-    others: Sequence[Note], pictures: Sequence[Found], of_one: str, of_many: str
-) -> list[Note]:
-    """The notes of other files; of captions with a reason of their own.
-
-    Args:
-        others: Of `list_pictures`.
-        pictures: Of which a caption has the name.
-        of_one: Why the caption of a picture is not used.
-        of_many: Why a table is not.
-    """
-    names = {found.name for found in pictures}
-    stems = names | {_drop_suffix(name) for name in names}
-
-    def explain(note: Note) -> Note:
-        path = PurePosixPath(note.item.lower())
-        if path.suffix in TABLE_SUFFIXES or path.stem in ("metadata", "captions"):
-            return note._replace(reason=of_many)
-        if path.suffix in CAPTION_SUFFIXES and _drop_suffix(note.item) in stems:
-            return note._replace(reason=of_one)
-        return note
-
-    return [explain(note) for note in others]
-
-
-def _drop_suffix(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
-
-
-def _find_table(root: Path, others: Sequence[Note]) -> Path | None:
-    names = [note.item for note in others if note.item.lower() in TABLES]
-    if len(names) > 1:
-        raise UserError(f"{root}: found {' and '.join(names)}; keep one of them")
-    return root / names[0] if names else None
 
 
 def _list_captioned(
@@ -184,12 +142,6 @@ def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
     return name
 
 
-def _find_text_files(pictures: Sequence[Found], files: Sequence[Found]) -> dict[str, Found]:
-    """The text file beside each picture that has one, as kohya's tools do."""
-    texts = {_drop_suffix(f.name): f for f in files if f.path.suffix.lower() == ".txt"}
-    return {p.name: texts[stem] for p in pictures if (stem := _drop_suffix(p.name)) in texts}
-
-
 def _read_caption(path: Path) -> str:
     return tidy_text(read_text(path), "caption", str(path))
 
@@ -212,12 +164,10 @@ def _list_folders(
     if not entries or not any(entry.class_name or entry.caption for entry in entries):
         num_pictures = format_count(len(entries), "picture")
         found = f"{num_pictures} without class or caption" if entries else "no pictures"
-        hints = [note for note in others if note.reason in (CAPTION_REMEDY, TABLE_REMEDY)]
-        hint = "".join(f"; {note.item} is a {note.reason}" for note in hints[:1])
         raise UserError(
             f"{root}: {found}; expected a subfolder for each of prepare.classes, or "
             f"{' or '.join(TABLES[:2])} with file_name and text, or a .txt beside each picture"
-            f"{hint}"
+            f"{summarise([*notes, *others])}"
         )
     if captions:
         entries = _use_classes_of_all(entries, notes)

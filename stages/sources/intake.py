@@ -4,30 +4,27 @@ Of each source it says which files it saw, which it took, and which it left out 
 later stage would refuse is refused here: pictures are decoded, captions made, prompts built.
 """
 
-import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
-from PIL import Image
-from tqdm import tqdm
 
-from stages.config.mistakes import UserError, show_line
+from stages.config.mistakes import UserError
 from stages.config.notation import format_count
 from stages.config.params import Params
 from stages.files.captions import fill_template
 from stages.files.tables import PAIRS_SCHEMA, Schema
 from stages.files.taught import Taught
-from stages.sources.choosing import Choice, TooFewError, choose_pictures
+from stages.sources.choosing import Choice, choose_pictures
+from stages.sources.copies import choose_apart
+from stages.sources.notes import Note, summarise
 from stages.sources.opening import open_source
 from stages.sources.prompts import build_prompts, list_subject_prompts
 from stages.sources.rows import check_characters
 from stages.sources.source import Entry, Source
 from stages.sources.subject import choose_subject, open_subject
-from stages.sources.walking import Note
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +32,6 @@ CHOSEN_SCHEMA: Schema = {**PAIRS_SCHEMA, "pixels": "str"}
 """`pixels` is a hash of the decoded picture, so that another picture under its name is noticed."""
 SPLITS = ("train", "validation")
 SUBJECT_SPLITS = ("subject", "subject_held_out")
-MAX_EXAMPLE = 80
-"""Characters of a file's name in the log."""
-
-
-Choose = Callable[[int, int, AbstractSet[int]], Choice]
-"""So many to train on and so many to hold out, none of the copies."""
 
 
 class Intake(NamedTuple):
@@ -126,85 +117,6 @@ def build_all_prompts(params: Params, taught: Taught | None) -> pd.DataFrame:
     return build_prompts(params.prepare.classes, params.prompts, subject)
 
 
-def choose_apart(
-    source: Source, choose: Choose, num_train: int, num_held_out: int
-) -> tuple[Choice, dict[int, str]]:
-    """Choose so that no picture to train on has the pixels of one that is held out.
-
-    Args:
-        source: Of which all chosen pictures are decoded.
-        choose: Gives a choice of these numbers without some copies.
-        num_train: How many to train on.
-        num_held_out: How many to hold out.
-
-    Returns:
-        The choice, and the hash of each picture's pixels; none of drawn pictures.
-
-    Raises:
-        TooFewError: There are too few; the numbers that would work were tried.
-    """
-    if source.is_drawn:
-        return choose(num_train, num_held_out, frozenset()), {}
-    pixels: dict[int, str] = {}
-    try:
-        choice, copies = _leave_out_copies(source, choose, (num_train, num_held_out), pixels)
-    except TooFewError as error:
-        raise error.with_works(_find_what_works(source, choose, error.works, pixels)) from None
-    source.notes.extend(
-        Note(source.entries[index].source_id, "same pixels as a picture that is held out")
-        for index in sorted(copies)
-    )
-    _note_copies(source, choice, pixels)
-    return choice, pixels
-
-
-def _leave_out_copies(
-    source: Source, choose: Choose, numbers: tuple[int, int], pixels: dict[int, str]
-) -> tuple[Choice, set[int]]:
-    """A choice, and the copies that it is without; `pixels` are added to."""
-    copies: set[int] = set()
-    while True:
-        choice = choose(*numbers, copies)
-        new = sorted({*choice.train, *choice.validation} - pixels.keys())  # as sources store them
-        for index in tqdm(new, desc="preflight", unit=" pictures", mininterval=1):
-            pixels[index] = hash_pixels(source.load_image(index))
-        held_out = {pixels[index] for index in choice.validation}
-        found = {index for index in choice.train if pixels[index] in held_out}
-        if not found:
-            return choice, copies
-        copies |= found
-
-
-def _find_what_works(
-    source: Source, choose: Choose, numbers: tuple[int, int] | None, pixels: dict[int, str]
-) -> tuple[int, int] | None:
-    """Numbers that do, `numbers` or lower ones: other pictures may be copies, too."""
-    while numbers:
-        try:
-            _leave_out_copies(source, choose, numbers, pixels)
-            break
-        except TooFewError as error:
-            numbers = error.works
-    return numbers
-
-
-def _note_copies(source: Source, choice: Choice, pixels: dict[int, str]) -> None:
-    for indices in choice:
-        counts = Counter(pixels[index] for index in indices)
-        source.notes.extend(
-            Note(source.entries[index].source_id, "taken, although another of its split is equal")
-            for index in indices
-            if counts[pixels[index]] > 1
-        )
-
-
-def hash_pixels(image: Image.Image) -> str:
-    """A hash of a picture's size and pixels, 32 hex digits."""
-    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
-    digest.update(image.tobytes())
-    return digest.hexdigest()
-
-
 def _build(
     splits: Sequence[str],
     source: Source,
@@ -253,13 +165,3 @@ def _fill_next(entry: Entry, templates: Sequence[str], turns: Counter[str | None
     template = templates[turns[entry.class_name] % len(templates)]
     turns[entry.class_name] += 1
     return fill_template(template, entry.class_name)
-
-
-def summarise(notes: Sequence[Note]) -> str:
-    """How many notes there are by reason, each with its first item, as the end of a line."""
-    firsts: dict[str, str] = {}
-    for item, reason in notes:
-        firsts.setdefault(reason, show_line(item, MAX_EXAMPLE))
-    counts = Counter(note.reason for note in notes)
-    told = [f"{counts[reason]} {reason} ({item})" for reason, item in firsts.items()]
-    return f"; left out or noted: {', '.join(told)}" if told else ""

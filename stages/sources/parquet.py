@@ -16,8 +16,9 @@ from stages.config.mistakes import UserError
 from stages.config.params import DataParams
 from stages.files.pictures import LazyColumn, open_parquet
 from stages.sources.formats import NUM_HEAD_BYTES, refuse_stand_in
+from stages.sources.notes import Note
 from stages.sources.source import NO_CAPTION, Entry, Source, build_loader, tidy_caption
-from stages.sources.walking import Found, Note, list_files, normalise, read_file, word_missing
+from stages.sources.walking import Found, list_files, normalise, read_file, word_missing
 
 Label = str | None
 NO_CLASS = "class not in prepare.classes"

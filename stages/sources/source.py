@@ -8,7 +8,7 @@ from PIL import Image
 
 from stages.config.params import is_blank
 from stages.sources.decoding import decode_picture
-from stages.sources.walking import Note
+from stages.sources.notes import Note
 
 NO_CAPTION = "no caption: one of prepare.caption_templates is taken"
 

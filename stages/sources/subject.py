@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.config.params import SubjectParams
+from stages.sources.captions import explain_captions
 from stages.sources.choosing import Choice, check_supply
 from stages.sources.drawing.red_frog import RED_FROG, draw_red_frog_picture
-from stages.sources.imagefolder import explain_captions, list_pictures, open_files
+from stages.sources.imagefolder import list_pictures, open_files
 from stages.sources.source import Entry, Source
 from stages.sources.walking import walk, word_missing
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from stages.config.mistakes import UserError
 from stages.config.params import UNFIT
+from stages.sources.notes import Note
 
 LITTER = (
     "__macosx",
@@ -26,13 +27,6 @@ LITTER = (
     "desktop.ini",
 )
 """What macOS, Synology and Windows leave, in lower case; all else that they leave is hidden."""
-
-
-class Note(NamedTuple):
-    """A file, row or text that was left out, or not taken as it is, and why."""
-
-    item: str
-    reason: str
 
 
 class Found(NamedTuple):

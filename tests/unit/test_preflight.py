@@ -5,7 +5,7 @@ import pytest
 from stages import preflight
 from stages.config import paths
 from stages.config.mistakes import UserError
-from stages.sources.walking import Note
+from stages.sources.notes import Note
 from tests.unit.conftest import build_finetune_params
 
 

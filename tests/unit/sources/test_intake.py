@@ -164,3 +164,15 @@ def test_another_picture_under_its_name_has_other_pixels(tmp_path):
     changed = before["pixels"] != after["pixels"]
     assert changed[changed].index.tolist() == ["dog/1.png"]
     assert before.drop(columns="pixels").equals(after.drop(columns="pixels"))
+
+
+def test_too_few_pictures_are_told_with_those_that_were_left_out(tmp_path):
+    for seed in range(3):
+        draw(tmp_path / f"dog/{seed}.png", seed)
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        (tmp_path / f"cat/{seed}.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    message = (
+        r"cat has 0 pict.*; left out or noted: 3 HEIC, which .*save it .* \(cat/0\.heic\); add p"
+    )
+    with pytest.raises(UserError, match=message):
+        take_in(build_params(tmp_path), None)
