@@ -49,7 +49,8 @@ KINDS = {
     rb"%!PS": Cause("PostScript, which is not read", SAVE),
     rb"%PDF": Cause("PDF, which is not read", SAVE),
     **STAND_INS,
-    rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!": Cause("archive", "unpack it"),
+    rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|.{257}ustar": Cause("archive", "unpack it"),
+    rb"PAR1": Cause("parquet file", "set data.source to parquet"),
 }
 """How files begin that others show as pictures, or that stand for them or hold them."""
 

@@ -137,7 +137,7 @@ def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
     if name.startswith("/") or name.split("/")[0] == "..":
         raise UserError(f"{where}: {file_name} is outside {root}")
     if name not in names and not is_file(root / file_name):
-        hint = suggest(name, names)
+        hint = suggest(name, names) or "; correct the name, or drop the row"
         raise UserError(f"{where}: no file {root / file_name}{hint}")
     return name
 

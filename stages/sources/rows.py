@@ -125,9 +125,16 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
         raise UserError(f"{where}: column {show(twice[0])} is there twice; rename one")
 
 
+def _refuse_twice(pairs: list[tuple[str, object]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a key is there twice; take one out")
+    return row
+
+
 def _parse(text: str, number: int, path: Path) -> Row:
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_refuse_twice)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}, line {number}: not JSON ({error})") from None
     if not isinstance(row, dict):

@@ -29,6 +29,10 @@ LITTER = (
 """What macOS, Synology and Windows leave, in lower case; all else that they leave is hidden."""
 
 
+CACHES = {"/annex/objects/": ": run `git annex get .`", "/.dvc/cache/": ": run `dvc pull`"}
+"""Where links lead whose file may be elsewhere, and what brings it."""
+
+
 class Found(NamedTuple):
     """A file: its path under the root in NFC, with "/" between the parts; and where it is."""
 
@@ -108,6 +112,8 @@ def read_file(path: Path, count: int = -1) -> bytes:
 def word_missing(path: Path, key: str, what: str) -> UserError:
     """That a source's `what` is not there, and why that may be although the user sees it."""
     message = f"{key}: no {what} {path}"
+    if is_file(f"{path}.dvc"):
+        return UserError(f"{message}, but {path}.dvc: run `dvc pull {path}`")
     if ".dvc/tmp/exps" in Path.cwd().as_posix() and not path.is_absolute():
         return UserError(
             f"{message} in this copy of the repository, which `dvc exp run --temp` and --queue "
@@ -160,5 +166,7 @@ def _judge(entry: os.DirEntry) -> str:
     if not entry.name.isprintable() and any(unicodedata.category(c) in UNFIT for c in entry.name):
         return "name that is no text: rename it"
     if entry.is_symlink() and not (is_file(entry.path) or is_folder(entry.path)):
-        return "link to what is not there"
+        target = os.readlink(entry.path)  # noqa: PTH115 - Path's own splits it
+        remedies = [remedy for part, remedy in CACHES.items() if part in f"/{target}"]
+        return f"link to what is not there{''.join(remedies[:1])}"
     return ""

@@ -51,6 +51,8 @@ def break_header(data):
             "web page or a server's answer (HTML, XML), not the file: download it again",
         ),
         (b"PK\3\4", "archive: unpack it"),
+        (bytes(257) + b"ustar", "archive: unpack it"),
+        (b"PAR1\x15", "parquet file: set data.source to parquet"),
         (encode("AVIF")[:200], "damaged or cut off AVIF: copy or download it again"),
         (encode("TIFF")[:12], "damaged or cut off TIFF: copy or download it again"),
         (break_header(encode("PNG")), "damaged or cut off PNG: copy or download it again"),

@@ -52,7 +52,8 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
     [
         ("file_name,text\n../secret.png,x\n", r"line 2: \.\./secret\.png is outside"),
         ("file_name,text\n/etc/passwd,x\n", "line 2: /etc/passwd is outside"),
-        ("file_name,text\nb.png,x\n", r"line 2: no file .*b\.png"),
+        ("file_name,text\nb.png,x\n", r"line 2: no file .*b\.png; did you mean a\.png\?"),
+        ("file_name,text\nxyz,x\n", r"line 2: no file .*xyz; correct the name, or drop the row"),
         ("file_name,text\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice"),
         ("file_name,text\na.png,\n", r"line 2: the text of a\.png is empty"),
         ("\nfile_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
@@ -81,6 +82,14 @@ def test_imagefolder_refuses_broken_lines_and_two_kinds_of_metadata(tmp_path):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
     (tmp_path / "metadata.csv").write_text("")
     with pytest.raises(UserError, match="keep one of them"):
+        open_source(make_data("imagefolder", tmp_path), CLASSES)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    write_folder(tmp_path, ["a.png"])
+    row = '{"file_name": "a.png", "text": "a cat", "text": "a dog"}'
+    (tmp_path / "metadata.jsonl").write_text(row)
+    with pytest.raises(UserError, match=r"line 1: not JSON \(a key is there twice; take one out\)"):
         open_source(make_data("imagefolder", tmp_path), CLASSES)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.sources.notes import Note
 from stages.sources.walking import digest_files, list_files, walk, word_missing
 
 
@@ -91,3 +92,22 @@ def test_what_is_missing_in_a_copy_of_the_repository_is_told_so(tmp_path, monkey
     message = str(word_missing(Path("my/pictures"), "data.root", "folder"))
     assert message.startswith("data.root: no folder my/pictures")
     assert ("copy of the repository" in message and "-C my/pictures" in message) == is_copy
+
+
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [
+        ("gone.png", ""),
+        (".git/annex/objects/aa/SHA256E-s3--b.png", ": run `git annex get .`"),
+        ("../.dvc/cache/files/md5/ab/cd", ": run `dvc pull`"),
+    ],
+)
+def test_a_link_to_what_is_not_there_says_what_brings_it(tmp_path, target, remedy):
+    (tmp_path / "a.png").symlink_to(target)
+    assert walk(tmp_path) == ([], [Note("a.png", f"link to what is not there{remedy}")])
+
+
+def test_pictures_that_dvc_knows_and_that_are_not_here_are_told_so(tmp_path):
+    (tmp_path / "pets.dvc").write_text("outs: []")
+    message = str(word_missing(tmp_path / "pets", "data.root", "folder"))
+    assert message.endswith(f"pets, but {tmp_path}/pets.dvc: run `dvc pull {tmp_path}/pets`")
