@@ -65,7 +65,7 @@ def choose_pictures(
         order = rng.permutation(group).tolist()
         drawn[name] = [index for index in order if index not in copies]
     supply = {name: len(indices) for name, indices in drawn.items()}
-    check_supply(source.name, supply, *parts, KEYS, len(copies))
+    check_supply(source.name, supply, parts[0], parts[1], KEYS, len(copies))
     for indices, num_name_train, num_name_validation in zip(drawn.values(), *parts, strict=True):
         validation += indices[:num_name_validation]
         train += indices[num_name_validation : num_name_validation + num_name_train]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.config.mistakes import UserError
-from stages.config.params import DataParams
+from stages.config.params import DataParams, is_blank
 from stages.files.pictures import LazyColumn, open_parquet
 from stages.sources.formats import NUM_HEAD_BYTES, refuse_stand_in
 from stages.sources.notes import Note
@@ -21,6 +21,9 @@ from stages.sources.source import NO_CAPTION, Entry, Source, build_loader, tidy_
 from stages.sources.walking import Found, list_files, normalise, read_file, word_missing
 
 Label = str | None
+BINARIES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 NO_CLASS = "class not in prepare.classes"
 
 
@@ -157,7 +160,7 @@ def _read_own_names(file: pq.ParquetFile, column: str) -> list[str] | None:
 def _read_captions(captions: pa.ChunkedArray, path: Path) -> list[str | None]:
     """A caption of each row; of those that have a list, each takes the next one."""
     kind = captions.type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    is_list = any(is_kind(kind) for is_kind in LISTS)
     if not _is_text(kind.value_type if is_list else kind):
         raise UserError(
             f"{path}: the caption column holds {kind}, expected text or lists of it; name another "
@@ -165,12 +168,13 @@ def _read_captions(captions: pa.ChunkedArray, path: Path) -> list[str | None]:
         )
     values = captions.to_pylist()
     if is_list:
-        values = [some[row % len(some)] if some else None for row, some in enumerate(values)]
+        lists = [[text for text in some or [] if not is_blank(text or "")] for some in values]
+        values = [some[row % len(some)] if some else None for row, some in enumerate(lists)]
     return [tidy_caption(caption) for caption in values]
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return any(is_kind(kind) for is_kind in TEXTS)
 
 
 def _open_pictures(path: Path, column: str) -> LazyColumn:
@@ -178,7 +182,7 @@ def _open_pictures(path: Path, column: str) -> LazyColumn:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return LazyColumn(path, column, "bytes")
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_binary(plain) or pa.types.is_large_binary(plain):
+    if any(is_kind(plain) for is_kind in BINARIES):
         return LazyColumn(path, column)
     raise UserError(
         f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them; "

@@ -158,6 +158,25 @@ def test_dictionary_encoded_columns_and_lists_of_captions_are_read(tmp_path):
     assert source.load_image(2) == make_picture(2)
 
 
+def test_of_a_list_of_captions_the_blank_ones_have_no_turn(tmp_path):
+    columns = {"img": PNGS[:3], "text": [[None, "a"], ["", "b", "c"], [None]]}
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    source = open_source(make_parquet_data(path, label_column=None, caption_column="text"), CLASSES)
+    assert [entry.caption for entry in source.entries] == ["a", "c", None]
+
+
+def test_views_and_lists_of_one_length_are_read_as_what_they_show(tmp_path):
+    columns = {
+        "img": pa.array(PNGS[:2], pa.binary_view()),
+        "label": pa.array(["dog", "cat"], pa.string_view()),
+        "text": pa.array([["a", "b"], ["c", "d"]], pa.list_(pa.string(), 2)),
+    }
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    source = open_source(make_parquet_data(path, caption_column="text"), CLASSES)
+    assert [entry[1:] for entry in source.entries] == [("dog", "a"), ("cat", "d")]
+    assert source.load_image(1) == make_picture(1)
+
+
 def test_a_column_of_no_labels_is_refused_by_its_type(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", {"img": PNGS[:2], "label": [[0], [1]]})
     with pytest.raises(UserError, match=r"column 'label' holds list<.*>, expected whole numbers"):
