@@ -16,7 +16,7 @@ from stages.sources.walking import read_file
 
 Row = dict[str, object]
 FOREIGN_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-EXCELS_LINE = re.compile(r"sep=.\s*$", re.MULTILINE)
+EXCELS_LINE = re.compile("sep=.?$")
 """With which Excel is told the separator."""
 
 
@@ -91,9 +91,7 @@ def _read_csv(path: Path, text: str) -> Table:
     rows: list[tuple[str, Row]] = []
     columns: list[str] = []
     header = str(path)
-    if EXCELS_LINE.match(text):
-        line = text.partition("\n")[0].strip()
-        raise UserError(f"{path}, line 1: {line} is for Excel alone; save it as plain CSV, commas")
+    _check_separators(path, text)
     try:
         for values in reader:
             where = f"{path}, line {reader.line_num}"
@@ -116,10 +114,18 @@ def _read_csv(path: Path, text: str) -> Table:
     return Table(header, columns, rows)
 
 
-def _check_columns(columns: Sequence[str], where: str) -> None:
-    found = [word for sign, word in FOREIGN_SEPARATORS.items() if sign in columns[0]]
-    if len(columns) == 1 and found:
+def _check_separators(path: Path, text: str) -> None:
+    lines = ((n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+    number, header = next(lines, (1, ""))
+    where = f"{path}, line {number}"
+    if EXCELS_LINE.match(header):
+        raise UserError(f"{where}: {header} is for Excel alone; save it as plain CSV, commas")
+    found = [word for sign, word in FOREIGN_SEPARATORS.items() if sign in header]
+    if found and "," not in header:
         raise UserError(f"{where}: {found[0]} are between the columns; separate them by commas")
+
+
+def _check_columns(columns: Sequence[str], where: str) -> None:
     twice = [name for place, name in enumerate(columns) if name in columns[:place]]
     if twice:
         raise UserError(f"{where}: column {show(twice[0])} is there twice; rename one")

@@ -59,6 +59,7 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
         ("\nfile_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
         ("a.png\n", "line 1: needs file_name and text"),
         ("file_name;text\na.png;x, y\n", "line 1: semicolons are between the columns; separate"),
+        ('"file_name";"text"\n"a.png";"x, y"\n', "line 1: semicolons are between the columns;"),
         ("file_name\ttext\na.png\tx, y\n", "line 1: tabs are between the columns; separate"),
         ("sep=;\nfile_name;text\na.png;x\n", "line 1: sep=; is for Excel alone; save it as plain"),
         ("sep=,\nfile_name,text\na.png,x\n", "line 1: sep=, is for Excel alone; save it as plain"),
