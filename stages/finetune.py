@@ -1,5 +1,7 @@
 """Fine-tune the base by the method of `finetune.method`, on the encoded pairs or on one thing.
 
+Method import trains nothing: it takes in weights that others trained.
+
 Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; for
 textual_inversion and dreambooth the captions in data/pairs.parquet and the rest of the base, too.
 Writes models/finetuned/ (only the trained weights), and in plots/data/ the losses, finetune.json
@@ -8,12 +10,16 @@ same bytes.
 """
 
 import itertools
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from diffusers import UNet2DConditionModel
 
+from stages.adapters.foreign import read_foreign
+from stages.adapters.imported import Imported, apply_imported, convert
 from stages.adapters.lora import describe_lora
 from stages.adapters.methods import (
     check_movement,
@@ -22,12 +28,15 @@ from stages.adapters.methods import (
     extract_weights,
 )
 from stages.base.components import (
+    Models,
     choose_device,
     choose_precision,
+    load_models,
     load_noise_scheduler,
     load_unet,
 )
 from stages.base.identity import fingerprint_weights
+from stages.base.prompts import encode_prompts, list_distinct
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
@@ -41,7 +50,7 @@ from stages.files.tensors import (
     read_prompt_embeds,
     write_finetuned,
 )
-from stages.run.cost import Meter, write_cost
+from stages.run.cost import Cost, Meter, write_cost
 from stages.run.entry import run_stage
 from stages.run.processes import count_processes, is_main_process, join_processes
 from stages.run.scratch import hash_code, mark_finished
@@ -50,7 +59,9 @@ from stages.training.lesson import Lesson, build_prior_lesson, build_word_lesson
 from stages.training.optimizer import resolve_learning_rate
 from stages.training.resume import History, run_training
 from stages.training.sharding import check_sharding, gather_shards
-from stages.training.train import Training, build_training, use_average
+from stages.training.train import Training, build_training, measure_frozen, use_average
+
+logger = logging.getLogger(__name__)
 
 LOSS_WINDOW = 50
 """Steps over which the loss is averaged in the metrics: a single step's says little."""
@@ -59,6 +70,9 @@ LOSS_WINDOW = 50
 def main() -> None:
     """Train, and write the trained weights with their log."""
     params = load_params()
+    if params.finetune.method == "import":
+        bring_in(params)
+        return
     check_sharding(params.finetune)
     join_processes()
     unet = load_unet(params.chosen)
@@ -90,9 +104,76 @@ def main() -> None:
             check_movement(before, copy_weights(weights))
         write_weights(training, weights, params, {**identity, **lesson.identity})
     write_log(history)
-    write_json(summarise(training, history), paths.TRAINING)
+    num_all = sum(weight.numel() for weight in training.model.parameters())
+    learned = summarise(training.weights, num_all, training.learning_rate, history)
+    write_json({"method": params.finetune.method, **learned}, paths.TRAINING)
     write_cost(cost, paths.TRAINING_COST)
     mark_finished(scratch, paths.TRAINING_COST)
+
+
+def bring_in(params: Params) -> None:
+    """Write what others trained, as after a training, with what it makes of the loss."""
+    join_processes()
+    base, imported = params.chosen, params.imported
+    models, foreign = load_models(base), read_foreign(imported.path or "", imported.revision)
+    taught = read_taught(paths.SUBJECT)
+    found = convert(foreign, models, base, taught.learned if taught else "")
+    logger.info("import: %s", found.applied)
+    num_all = sum(weight.numel() for weight in models.unet.parameters())
+    identity = {
+        "model": base.model,
+        "revision": base.revision,
+        "fingerprint": fingerprint_weights(models.unet),
+        "text_encoder": fingerprint_weights(models.text_encoder),
+    }
+    config = {
+        "method": "import",
+        "kind": found.kind,
+        "applied": found.applied,
+        "base": identity,
+        "num_tensors": len(found.weights),
+        "learning_rate": None,
+        "import": {
+            "path": imported.path,
+            "revision": imported.revision,
+            "sha256": foreign.digest,
+        },
+    }
+    losses = measure_import(params, models, found)
+    if not is_main_process():
+        return
+    write_finetuned(paths.FINETUNED, found.weights, config)
+    write_log(losses)
+    learned = summarise(found.weights, num_all, None, losses)
+    write_json({"method": "import", "applied": found.applied, **learned}, paths.TRAINING)
+    write_cost(Cost(), paths.TRAINING_COST)  # what others spent is not known
+
+
+def measure_import(params: Params, models: Models, found: Imported) -> History:
+    """The validation loss without and with what is imported, on the base's own pairs."""
+    pairs = read_encoded_pairs()["validation"]
+    precision = choose_precision(params.chosen, choose_device())
+    noise_scheduler = load_noise_scheduler(params.chosen)
+    history = History()
+    for step in range(2):
+        if step and found.kind != "word":  # which no caption has
+            apply_imported(found.kind, found.weights, models, strength=1)
+            if any(name.startswith("text_encoder.") for name in found.weights):
+                pairs = encode_again(pairs, models)
+        lesson = Lesson({}, pairs, pairs, params.finetune, noise_scheduler)
+        check_pairs(models.unet, pairs)
+        history.validation.append((step, measure_frozen(models.unet, lesson, precision)))
+    return history
+
+
+def encode_again(pairs: EncodedPairs, models: Models) -> EncodedPairs:
+    """The pairs with their captions as another text encoder has them."""
+    rows = pairs.caption_index.unique()
+    captions = list_distinct(read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare")["caption"])
+    embeds = pairs.prompt_embeds.clone()
+    text_encoder = models.text_encoder.to(choose_device())
+    embeds[rows] = encode_prompts(models.tokenizer, text_encoder, [captions[row] for row in rows])
+    return pairs._replace(prompt_embeds=embeds)
 
 
 def read_lesson(params: Params, unet: UNet2DConditionModel, scratch: Path) -> Lesson:
@@ -168,19 +249,26 @@ def write_log(history: History) -> None:
     write_table(validation, paths.VALIDATION_LOSS)
 
 
-def summarise(training: Training, history: History) -> dict[str, Any]:
-    """The numbers of plots/data/finetune.json; null where no step was taken."""
+def summarise(
+    weights: Mapping[str, Any], num_all: int, learning_rate: float | None, history: History
+) -> dict[str, Any]:
+    """The numbers of plots/data/finetune.json; null where no step was taken.
+
+    Args:
+        weights: What was trained or imported, by name.
+        num_all: Parameters of the U-Net.
+        learning_rate: None if it is not known.
+        history: The losses.
+    """
     losses = pd.Series([step.loss for step in history.steps], dtype="float64")
-    num_trainable = sum(weight.numel() for weight in training.weights.values())
-    num_all = sum(weight.numel() for weight in training.model.parameters())
+    num_trainable = sum(weight.numel() for weight in weights.values())
     (_, before), (_, after) = history.validation[0], history.validation[-1]
     return {
-        "method": training.params.method,
         "num_trainable_parameters": num_trainable,
         "trainable_fraction": num_trainable / num_all,
-        "num_trainable_tensors": len(training.weights),
+        "num_trainable_tensors": len(weights),
         "checkpoint_bytes": sum(file.stat().st_size for file in paths.FINETUNED.iterdir()),
-        "learning_rate": training.learning_rate,
+        "learning_rate": learning_rate,
         "num_steps": len(history.steps),
         f"loss_first_{LOSS_WINDOW}": losses.head(LOSS_WINDOW).mean() if len(losses) else None,
         f"loss_last_{LOSS_WINDOW}": losses.tail(LOSS_WINDOW).mean() if len(losses) else None,

@@ -15,29 +15,25 @@ from importlib.util import find_spec
 
 from transformers import CLIPTokenizer
 
+from stages.adapters.foreign import Foreign, read_foreign
+from stages.adapters.imported import convert, is_word
 from stages.adapters.methods import choose_weights
-from stages.adapters.word import find_initializer
+from stages.adapters.word import check_new, find_initializer
 from stages.base.base_files import describe_base
 from stages.base.components import (
     choose_device,
+    load_models,
     load_scheduler_config,
     load_text_encoder,
-    load_unet,
-    load_vae,
 )
 from stages.base.prompts import find_cut_text
 from stages.config import paths
 from stages.config.mistakes import UserError, show
 from stages.config.notation import format_count
-from stages.config.params import (
-    BaseParams,
-    FinetuneParams,
-    Params,
-    load_params,
-)
+from stages.config.params import FinetuneParams, Params, load_params
 from stages.files.hub import require_model
 from stages.files.tables import write_table
-from stages.files.taught import Taught, write_taught
+from stages.files.taught import Taught, name_taught, write_taught
 from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import describe_scorer, load_scorer
@@ -50,14 +46,15 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Write what was chosen and left out, once all is there; or name what is wrong."""
     params = load_params()
-    taught = (
-        Taught(params.finetune.method, params.subject) if params.finetune.learns_subject else None
-    )
+    foreign = None
+    if params.finetune.method == "import":
+        foreign = read_foreign(params.imported.path or "", params.imported.revision)
+    taught = name_taught(params, foreign is not None and is_word(foreign))
     require_all(params, taught)
     intake = take_in(params, taught)
-    open_models(params.chosen, params.finetune, params.score.extra_metrics)
+    open_models(params, foreign)
     check_words(params, intake, taught)
-    write_taught(params, paths.SUBJECT)
+    write_taught(taught, paths.SUBJECT, foreign.digest if foreign else "")
     write_table(intake.chosen, paths.CHOSEN)
     write_table(intake.left_out, paths.LEFT_OUT)
 
@@ -96,33 +93,35 @@ def require_optimizer(finetune: FinetuneParams) -> None:
         )
 
 
-def open_models(base: BaseParams, finetune: FinetuneParams, extra_metrics: Sequence[str]) -> None:
+def open_models(params: Params, foreign: Foreign | None) -> None:
     """Load each part of the base, the scorer and the extra metrics, and drop it again.
 
-    The base's U-Net has to have what the method trains.
+    The base's U-Net has to have what the method trains, and what is imported has to fit the base.
     """
-    device = choose_device()
+    base = params.chosen
     logger.info("preflight: base %s, scorer %s", base.model, base.scorer)
     load_scheduler_config(base)
-    load_text_encoder(base, device)
-    unet = load_unet(base)
-    if finetune.method != "textual_inversion":  # which trains none of it
-        choose_weights(unet, finetune)
-    load_vae(base, device)
+    models = load_models(base)
+    if foreign:
+        logger.info(
+            "import: %s", convert(foreign, models, base, params.subject.placeholder).applied
+        )
+    elif params.finetune.method != "textual_inversion":  # which trains none of it
+        choose_weights(models.unet, params.finetune)
     scorer = load_scorer(base.scorer, base.scorer_pretrained)
-    load_extra_metrics(extra_metrics, scorer.device)
+    load_extra_metrics(params.score.extra_metrics, scorer.device)
 
 
 def check_words(params: Params, intake: Intake, taught: Taught | None) -> None:
     """Refuse a new word that is not new, or is in others; note what the text encoder cuts."""
     tokenizer, _ = load_text_encoder(params.chosen, choose_device())
     captions, prompts = intake.chosen["caption"], intake.prompts["finetuned_prompt"]
-    if taught and taught.method == "textual_inversion":
-        word, num_vectors = (
-            taught.subject.placeholder,
-            params.finetune.textual_inversion.num_vectors,
-        )
-        find_initializer(tokenizer, word, taught.subject.initializer, num_vectors)
+    if taught and taught.learned == taught.subject.placeholder:
+        word = taught.learned
+        if taught.method == "textual_inversion":
+            num_vectors = params.finetune.textual_inversion.num_vectors
+            find_initializer(tokenizer, word, taught.subject.initializer, num_vectors)
+        check_new(tokenizer, word, num_vectors=1)
         refuse_part_of_word(word, [*captions, *prompts])
     intake.notes["captions"] = note_cuts(tokenizer, captions, "caption")
     intake.notes["prompts"] = note_cuts(tokenizer, prompts, "prompt")

@@ -12,9 +12,15 @@ from pathlib import Path
 import pandas as pd
 from diffusers import UNet2DConditionModel
 
-from stages.adapters.methods import apply_checkpoint
-from stages.adapters.word import apply_word, spell
-from stages.base.components import choose_device, load_text_encoder, load_unet
+from stages.adapters.applied import apply_finetuned
+from stages.adapters.word import spell
+from stages.base.components import (
+    Models,
+    choose_device,
+    load_text_encoder,
+    load_unet,
+    load_vae,
+)
 from stages.base.identity import fingerprint_weights
 from stages.base.prompts import encode_distinct
 from stages.config import paths
@@ -48,19 +54,15 @@ def main(variant: str = "") -> None:
     asked = rows["prompt_id"].map(prompts.set_index("prompt_id")[ASKED[variant]]).tolist()
     logger.info("sample: %d pictures, %s of %s", len(rows), variant, base.model)
 
-    unet = load_unet(base)
-    tokenizer, text_encoder = load_text_encoder(base, choose_device())
-    tokens: list[str] = []
-    if variant == "finetuned":
-        weights, config = read_finetuned(paths.FINETUNED)
-        apply_checkpoint(unet, weights, config, base.model)
-        if config["method"] == "textual_inversion":
-            tokens = apply_word(tokenizer, text_encoder, weights, config, base.model)
+    device, unet = choose_device(), load_unet(base)
+    tokenizer, text_encoder = load_text_encoder(base, device)
+    models = Models(unet, text_encoder, load_vae(base, device), tokenizer)
+    tokens = apply_weights(models, params) if variant == "finetuned" else []
     with use_folder(f"sample@{variant}-{get_rank()}") as spill:
         spelled = [spell(text, tokens) for text in asked]
         embeds = dict(zip(*encode_distinct(tokenizer, text_encoder, spelled, spill), strict=True))
         scratch = locate_scratch(variant, rows.assign(asked=spelled), params, unet)
-        sampler = build_sampler(base, params.sample, unet, embeds)
+        sampler = build_sampler(base, params.sample, unet, embeds, models.vae)
         with Meter(scratch / "cost.json") as meter:
             table = sample_table(sampler, rows, spelled, scratch, meter.note)
             cost = meter.note()
@@ -72,13 +74,25 @@ def main(variant: str = "") -> None:
         logger.info("sample: %d of %d not finite", num_bad, len(rows))
 
 
+def apply_weights(models: Models, params: Params) -> list[str]:
+    """Put what was trained or imported into the base; the tokens of the new word, if it is one."""
+    strength = params.imported.strength
+    weights, config = read_finetuned(paths.FINETUNED)
+    if strength != 1:
+        logger.info("sample: at strength %g of what was trained", strength)
+    return apply_finetuned(models, weights, config, params.chosen.model, strength)
+
+
 def locate_scratch(
     variant: str, rows: pd.DataFrame, params: Params, unet: UNet2DConditionModel
 ) -> Path:
     """The folder of batches that fit these inputs, the code included, and no others."""
     values = {"rows": rows.to_dict("list"), "unet": fingerprint_weights(unet), "code": hash_code()}
     values |= {"base": params.chosen.model_dump(), "sample": params.sample.model_dump()}
-    inputs = [] if variant == "baseline" else sorted(paths.FINETUNED.iterdir())
+    inputs = []
+    if variant == "finetuned":
+        values["strength"] = params.imported.strength
+        inputs = sorted(paths.FINETUNED.iterdir())
     return paths.SCRATCH / f"sample@{variant}" / hash_inputs(values, *inputs)
 
 

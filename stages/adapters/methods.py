@@ -5,14 +5,13 @@ for LoRA, as the adapter file that diffusers loads.
 """
 
 import re
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from stages.adapters.lora import add_lora, extract_lora, merge_lora
-from stages.base.identity import check_fingerprint, check_fit, fingerprint_weights
+from stages.base.identity import check_fit
 from stages.config.mistakes import UserError
 from stages.config.params import FinetuneParams
 
@@ -93,15 +92,3 @@ def apply_weights(
     check_fit(weights, state)
     for name, weight in weights.items():
         state[name].copy_(weight)
-
-
-def apply_checkpoint(
-    unet: UNet2DConditionModel, weights: dict[str, Tensor], config: dict[str, Any], model: str
-) -> None:
-    """Apply the weights of a checkpoint as its config says; `model` is the base's name.
-
-    Raises:
-        UserError: The U-Net is not the one that the weights were trained on.
-    """
-    check_fingerprint(fingerprint_weights(unet), config["base"]["fingerprint"], model)
-    apply_weights(unet, weights, FinetuneParams.model_validate(config["finetune"]))

@@ -70,13 +70,11 @@ def spell(text: str, tokens: Sequence[str]) -> str:
     return text.replace(tokens[0], " ".join(tokens)) if tokens else text
 
 
-def find_initializer(
-    tokenizer: CLIPTokenizer, placeholder: str, initializer: str, num_vectors: int
-) -> int:
-    """The id of the token that the word starts as.
+def check_new(tokenizer: CLIPTokenizer, placeholder: str, num_vectors: int) -> None:
+    """Refuse a word that is not new.
 
     Raises:
-        UserError: The word is not new, or it would start as several tokens.
+        UserError: One of its tokens is in the vocabulary.
     """
     vocabulary = tokenizer.get_vocab()
     for token in name_tokens(placeholder, num_vectors):
@@ -85,6 +83,17 @@ def find_initializer(
                 f"subject.placeholder: {token} is in the base's vocabulary already; should be a "
                 "new word, such as <thing>"
             )
+
+
+def find_initializer(
+    tokenizer: CLIPTokenizer, placeholder: str, initializer: str, num_vectors: int
+) -> int:
+    """The id of the token that the word starts as.
+
+    Raises:
+        UserError: The word is not new, or it would start as several tokens.
+    """
+    check_new(tokenizer, placeholder, num_vectors)
     ids = tokenizer(initializer, add_special_tokens=False).input_ids
     if len(ids) != 1:
         tokens = " ".join(tokenizer.convert_ids_to_tokens(ids))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import (
@@ -29,6 +29,20 @@ from stages.files.hub import is_local
 logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Models(NamedTuple):
+    """All of a base that weights can be put into, with the tokenizer, which can learn a word."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    tokenizer: CLIPTokenizer
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The models by the names of their folders."""
+        return {"unet": self.unet, "text_encoder": self.text_encoder, "vae": self.vae}
 
 
 def choose_device() -> torch.device:
@@ -79,8 +93,15 @@ def load_noise_scheduler(base: BaseParams) -> DDPMScheduler:
     return DDPMScheduler.from_config(load_scheduler_config(base))
 
 
-def load_pipeline(base: BaseParams, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
-    """The base as a whole, float32, with another U-Net and without the safety checker."""
+def load_models(base: BaseParams) -> Models:
+    """All that weights can be put into, on the CPU."""
+    tokenizer, text_encoder = load_text_encoder(base, torch.device("cpu"))
+    vae = _load_model(AutoencoderKL, base, "vae", torch_dtype=torch.float32)
+    return Models(load_unet(base), text_encoder, vae, tokenizer)
+
+
+def load_pipeline(base: BaseParams, models: Models) -> StableDiffusionPipeline:
+    """The base as a whole, float32, with these models and without the safety checker."""
     with _explain_failure(base, "pipeline"):
         return StableDiffusionPipeline.from_pretrained(
             base.model,
@@ -88,7 +109,7 @@ def load_pipeline(base: BaseParams, unet: UNet2DConditionModel) -> StableDiffusi
             variant=base.weights_variant,
             local_files_only=_is_here(base),
             use_safetensors=True,
-            unet=unet,
+            **models._asdict(),
             safety_checker=None,
             feature_extractor=None,  # the safety checker's
             requires_safety_checker=False,

@@ -19,13 +19,18 @@ def encode_distinct(
 
     These lie in a file in `folder`, as they may be larger than the memory.
     """
-    distinct = list(dict.fromkeys(["", *prompts]))
+    distinct = list_distinct(prompts)
     shape = (len(distinct), tokenizer.model_max_length, text_encoder.config.hidden_size)
     embeds = map_tensor(folder / "prompt_embeds", shape)
     for first in range(0, len(distinct), BATCH_SIZE):
         rows = slice(first, first + BATCH_SIZE)
         embeds[rows] = encode_prompts(tokenizer, text_encoder, distinct[rows])
     return distinct, embeds
+
+
+def list_distinct(prompts: Iterable[str]) -> list[str]:
+    """The empty prompt, then each distinct one."""
+    return list(dict.fromkeys(["", *prompts]))
 
 
 @torch.inference_mode()

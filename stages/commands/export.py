@@ -9,10 +9,10 @@ and ComfyUI read it; diffusers reads that of models/finetuned/, too.
 import logging
 import shutil
 
+from stages.adapters.applied import apply_finetuned, learns_word
 from stages.adapters.lora import to_kohya
-from stages.adapters.methods import apply_checkpoint
 from stages.adapters.word import check_text_encoder
-from stages.base.components import load_pipeline, load_unet
+from stages.base.components import load_models, load_pipeline
 from stages.config import paths
 from stages.config.params import load_params
 from stages.files.tables import write_json
@@ -24,29 +24,32 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Write the pipeline, and the adapter if there is one."""
-    base = load_params().chosen
+    params = load_params()
+    base, strength = params.chosen, params.imported.strength
     weights, config = read_finetuned(paths.FINETUNED)
-    unet = load_unet(base)
-    apply_checkpoint(unet, weights, config, base.model)
-    pipeline = load_pipeline(base, unet)
-    if config["method"] == "textual_inversion":
-        check_text_encoder(pipeline.text_encoder, config, base.model)
+    models = load_models(base)
+    if learns_word(config):
+        check_text_encoder(models.text_encoder, config, base.model)
+        pipeline = load_pipeline(base, models)
         pipeline.load_textual_inversion(weights)
+    else:
+        apply_finetuned(models, weights, config, base.model, strength)
+        pipeline = load_pipeline(base, models)
 
     shutil.rmtree(paths.EXPORTED, ignore_errors=True)
     pipeline.save_pretrained(paths.EXPORTED / "pipeline")
     if config["method"] == "lora":
-        export_adapter(weights, config["finetune"]["lora"])
+        export_adapter(weights, config["finetune"]["lora"], strength)
     write_json(config, paths.EXPORTED / "finetune.json")
     logger.info("export: %s", paths.EXPORTED)
 
 
-def export_adapter(weights: dict, lora: dict) -> None:
-    """Write the kohya file, unless it would lose a part on the way."""
+def export_adapter(weights: dict, lora: dict, strength: float) -> None:
+    """Write the kohya file at the strength, unless it would lose a part on the way."""
     if lora["use_dora"]:  # diffusers 0.42 drops the magnitudes when it reads such a file
         logger.warning("export: no lora.safetensors: the format has no reliable place for DoRA")
         return
-    write_tensors(paths.EXPORTED / "lora.safetensors", to_kohya(weights, lora["alpha"]))
+    write_tensors(paths.EXPORTED / "lora.safetensors", to_kohya(weights, lora["alpha"] * strength))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -72,6 +72,11 @@ def enumerate_keys(keys: Iterable[object]) -> str:
     return ", ".join(map(str, keys))
 
 
+def enumerate_some(keys: Sequence[object], limit: int = 3) -> str:
+    """The first keys in a sentence, and dots where there are more."""
+    return enumerate_keys(keys[:limit]) + (", …" if len(keys) > limit else "")
+
+
 def suggest(key: str, known: Iterable[str]) -> str:
     """The known key that was probably meant, as the end of a sentence; empty if none is near."""
     return "".join(f"; did you mean {guess}?" for guess in _guess(key, known))
@@ -86,7 +91,8 @@ def _list_keys(model: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
     section: Any = model
     for key in loc:
         if isinstance(section, type) and issubclass(section, BaseModel):
-            section = section.model_fields[str(key)].annotation
+            named = {field.alias or name: field for name, field in section.model_fields.items()}
+            section = named[str(key)].annotation
         else:  # dict[str, Section] or tuple[Section, ...]
             section = next(kind for kind in get_args(section) if hasattr(kind, "model_fields"))
     return [field.alias or name for name, field in section.model_fields.items()]

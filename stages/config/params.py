@@ -20,6 +20,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from stages.config import paths
 from stages.config.mistakes import (
     UserError,
     enumerate_keys,
@@ -144,6 +145,18 @@ def _check_parts(launch: "LaunchParams", info: ValidationInfo) -> "LaunchParams"
     return launch
 
 
+def _check_import(imported: "ImportParams", info: ValidationInfo) -> "ImportParams":
+    finetune = info.data.get("finetune")
+    method = finetune.method if finetune is not None else None
+    if method == "import" and imported.path is None:
+        raise ValueError("path should be a file, a folder or a hub name: finetune.method is import")
+    if method == "import" and paths.FINETUNED in (path := Path(imported.path or ""), *path.parents):
+        raise ValueError(f"path should not lie in {paths.FINETUNED}, which is written: copy it")
+    if method == "textual_inversion" and imported.strength != 1:
+        raise ValueError("strength should be 1: a new word changes nothing that could be scaled")
+    return imported
+
+
 def _check_base(base: str, info: ValidationInfo) -> str:
     bases = info.data.get("bases", {base: None})
     if base not in bases:
@@ -172,6 +185,7 @@ Root = Annotated[Maybe[Text], AfterValidator(_check_root)]
 Column = Annotated[Maybe[Text], Field(validate_default=True), AfterValidator(_check_column)]
 
 Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
+"""What is trained here. Weights that others trained come by the method `import`."""
 SUBJECT_METHODS = ("textual_inversion", "dreambooth")
 """Those that learn a subject from a few pictures of it."""
 Protocol = Literal["broad", "paper"]
@@ -297,7 +311,7 @@ class DreamboothParams(Section):
 class FinetuneParams(Section):
     """How the U-Net is trained."""
 
-    method: Method
+    method: Literal[Method, "import"]
     learning_rate: Auto[Fraction]
     lora: LoraParams
     textual_inversion: TextualInversionParams
@@ -326,6 +340,14 @@ class FinetuneParams(Section):
     def learns_subject(self) -> bool:
         """Whether the pictures of `subject` are trained on, instead of the pairs."""
         return self.method in SUBJECT_METHODS
+
+
+class ImportParams(Section):
+    """Weights that others trained, for method import; how much of any is applied."""
+
+    path: Maybe[Text]
+    revision: Maybe[Text]
+    strength: Annotated[Float, Field(ge=-10, le=10)]
 
 
 class DenoiseParams(Section):
@@ -394,6 +416,7 @@ class Params(Section):
     prompts: PromptsParams
     subject: SubjectParams
     finetune: FinetuneParams
+    imported: Annotated[ImportParams, Field(alias="import"), AfterValidator(_check_import)]
     sample: SampleParams
     score: ScoreParams
     compare: CompareParams

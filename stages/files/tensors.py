@@ -26,6 +26,7 @@ UNET_NAME = "unet.safetensors"
 WEIGHTS_NAMES = {
     "lora": "pytorch_lora_weights.safetensors",  # `pipe.load_lora_weights(folder)` looks for it
     "textual_inversion": "learned_embeds.safetensors",  # and `pipe.load_textual_inversion(folder)`
+    "import": "imported.safetensors",
 }
 """Of the methods that don't train weights of the U-Net."""
 CONFIG_NAME = "config.json"

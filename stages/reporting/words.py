@@ -16,6 +16,7 @@ TRAINED = {
     "lora": "low-rank adapters (LoRA)",
     "textual_inversion": "a new word (textual inversion)",
     "dreambooth": "the whole U-Net on one subject (DreamBooth)",
+    "import": "elsewhere (imported weights)",
 }
 """What each `finetune.method` trains."""
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "neither"}

@@ -59,10 +59,14 @@ def build_sampler(
     params: DenoiseParams,
     unet: UNet2DConditionModel,
     prompt_embeds: Mapping[str, Tensor],
+    vae: AutoencoderKL | None = None,
 ) -> Sampler:
-    """The base's own parts around a U-Net, which is cast and moved to the device."""
+    """The base's own parts around a U-Net, which is cast and moved to the device.
+
+    The VAE is the base's, unless one is given.
+    """
     device = choose_device()
-    vae = load_vae(base, device)
+    vae = load_vae(base, device) if vae is None else vae.to(device)
     measure_latents(vae, base.resolution_px)
     return Sampler(
         unet=cast_unet(unet, choose_precision(base, device), device),

@@ -1,4 +1,4 @@
-"""What lies under the sources of pictures, as far as that can be told without reading it.
+"""What lies under the sources of pictures and weights, as far as can be told without reading it.
 
 dvc.yaml cannot name a path that stands in a section of params.yaml which another key chooses. So
 `check`, which always runs, writes this down, and `preflight` runs again when it has changed.
@@ -24,8 +24,11 @@ def watch_sources(params: Params, earlier: Mapping[str, dict]) -> dict[str, dict
     watched = {}
     if data.source in ("imagefolder", "parquet"):
         watched["pairs"] = _watch(data.path, earlier.get("pairs", {}))
-    if params.finetune.learns_subject and subject.root is not None:
+    imported = params.imported.path if params.finetune.method == "import" else None
+    if (params.finetune.learns_subject or imported) and subject.root is not None:
         watched["subject"] = _watch(Path(subject.root), earlier.get("subject", {}))
+    if imported and (Path(imported).exists() or "import" in earlier):  # else it is on the hub
+        watched["import"] = _watch(Path(imported), earlier.get("import", {}))
     return watched
 
 

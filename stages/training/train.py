@@ -1,5 +1,6 @@
 """The training loop, a generator of TrainStep; logging and saving stay outside."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -127,6 +128,15 @@ def schedule_learning_rate(params: FinetuneParams, step: int) -> float:
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
     }
     return factors[params.lr_scheduler]
+
+
+def measure_frozen(unet: nn.Module, lesson: Lesson, precision: str) -> float:
+    """The validation loss of a U-Net that is not trained here; it stays as it is."""
+    copied = copy.deepcopy(unet)
+    weights = dict(copied.named_parameters())
+    return measure_validation_loss(
+        build_training(copied, weights, lesson.params, 0.0, precision), lesson
+    )
 
 
 @torch.no_grad()

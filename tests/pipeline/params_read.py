@@ -255,7 +255,8 @@ def _list_dumped(kind: Symbol, call: ast.AST) -> set[str]:
         return {kind.path}
     words = {word.arg: word.value for word in getattr(call, "keywords", [])}
     left_out = ast.literal_eval(words["exclude"]) if "exclude" in words else set()
-    return set(Params.model_fields) - set(left_out)
+    fields = Params.model_fields.items()
+    return {info.alias or name for name, info in fields if name not in left_out}
 
 
 def find_member(owner: Symbol, name: str) -> ast.AST | None:

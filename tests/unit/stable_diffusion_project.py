@@ -17,7 +17,7 @@ from stages.config.params import load_params
 from stages.files.images import encode_png
 from stages.files.pictures import write_pictures
 from stages.files.tables import PAIRS_SCHEMA, write_json, write_table
-from stages.files.taught import read_taught, write_taught
+from stages.files.taught import name_taught, read_taught, write_taught
 from stages.sources import intake
 from stages.sources import prompts as sources_of_prompts
 from stages.sources.intake import Part
@@ -98,7 +98,7 @@ def teach_subject(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         params = load_params()
-        write_taught(params, paths.SUBJECT)
+        write_taught(name_taught(params), paths.SUBJECT)
         taught = read_taught(paths.SUBJECT)
         assert taught
         source = open_subject(taught.subject, taught.learned)

@@ -17,7 +17,7 @@ from stages.config.mistakes import UserError
 from stages.config.params import load_params
 from stages.files.images import decode_image, encode_png, resize_to_square
 from stages.files.tables import read_prompts, write_json, write_table
-from stages.files.taught import Taught, write_taught
+from stages.files.taught import Taught, name_taught, write_taught
 from stages.sources.drawing.pictures import draw_picture
 from stages.sources.intake import Part, build_pairs, take_in
 from stages.sources.source import Entry, Source
@@ -45,7 +45,7 @@ def write_params(folder, num_classes=3, method="attn2", subject=None, **data):
 
 def teach(folder, method, subject):
     write_params(folder, method=method, subject=subject)
-    write_taught(load_params(), paths.SUBJECT)
+    write_taught(name_taught(load_params()), paths.SUBJECT)
 
 
 def run():

@@ -101,7 +101,7 @@ def test_every_spelling_of_a_number_is_read(text):
             "method: attn2",
             "method: atn2",
             "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full', "
-            "'lora', 'textual_inversion' or 'dreambooth'",
+            "'lora', 'textual_inversion', 'dreambooth' or 'import'",
         ),
         (
             "ema_decay: none",

@@ -5,7 +5,7 @@ import pytest
 
 from stages.config.mistakes import UserError
 from stages.config.params import Method, Params, load_params
-from stages.files.taught import Taught, read_taught, write_taught
+from stages.files.taught import Taught, name_taught, read_taught, write_taught
 
 TEACHES = ("textual_inversion", "dreambooth")
 OTHERS = sorted({*get_args(Method)} - {*TEACHES})
@@ -37,11 +37,11 @@ def test_for_other_methods_no_change_of_the_subject_changes_a_byte(
     method: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "subject.json"
-    write_taught(make_params("attn2"), path)
+    write_taught(name_taught(make_params("attn2")), path)
     before = path.read_bytes()
     assert read_taught(path) is None
     assert set(CHANGES) == set(load_params().subject.model_dump())
-    write_taught(make_params(method, **CHANGES), path)
+    write_taught(name_taught(make_params(method, **CHANGES)), path)
     assert path.read_bytes() == before
 
 
@@ -49,7 +49,7 @@ def test_for_other_methods_no_change_of_the_subject_changes_a_byte(
 def test_what_is_taught_comes_back(method: str, tmp_path: Path) -> None:
     path = tmp_path / "subject.json"
     params = make_params(method, **CHANGES)
-    write_taught(params, path)
+    write_taught(name_taught(params), path)
     assert read_taught(path) == Taught(method, params.subject)
 
 
