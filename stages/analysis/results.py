@@ -80,7 +80,7 @@ PLAN_SCHEMA = _type_columns(
     "set num_prompts num_pictures num_seeds num_images minutes detectable_difference"
 )
 METHODS_SCHEMA = _type_columns(
-    "experiment method learning_rate num_trainable_parameters validation_loss_change "
+    "experiment method strength learning_rate num_trainable_parameters validation_loss_change "
     f"{_GAINS} {_CHANGES}"
 )
 

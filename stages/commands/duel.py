@@ -10,6 +10,7 @@ run.
 
 import io
 import logging
+import math
 import sys
 from typing import Any, NamedTuple
 
@@ -157,7 +158,8 @@ def list_cost(experiment: Experiment) -> dict[str, Any]:
     training, cost = experiment.training, experiment.cost
     return {
         "method": experiment.params.finetune.method,
-        "learning_rate": training["learning_rate"],
+        "strength": experiment.params.imported.strength,
+        "learning_rate": math.nan if (rate := training["learning_rate"]) is None else rate,
         "num_trainable_parameters": training["num_trainable_parameters"],
         "validation_loss_change": training["validation_loss_change"],
         "training_s": cost["training_s"],

@@ -7,6 +7,7 @@ no script but the two that are hashed in it.
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ def format_value(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return notation.MISSING if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")  # a narrow space, as in 391 968
     if isinstance(value, list | tuple):

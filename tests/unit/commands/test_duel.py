@@ -12,7 +12,7 @@ from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
 from stages.files.facts import write_facts
-from stages.files.tables import SCORES_SCHEMA, write_json, write_table
+from stages.files.tables import SCORES_SCHEMA, read_json, write_json, write_table
 from stages.scoring.metrics.metric import PIXELS
 from stages.scoring.metrics.registry import METRICS, describe_metrics
 from tests.experiments import replace_in_params, write_experiments
@@ -84,6 +84,31 @@ def test_experiments_and_their_baseline_duel_pair_by_pair() -> None:
     assert "none is shown to beat baseline, attn2</h1>" in page
     assert "5\u202f599\u202f652" in page
     assert "<script src=" not in page
+
+
+def test_strengths_of_what_was_imported_are_arms_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_experiments({f"s{strength}": partial(write_import, strength) for strength in (0, 1)})
+    main("s0", "s1")
+    table = pd.read_csv(paths.DUELS)
+    assert set(zip(table["a"], table["b"], strict=True)) == {
+        ("baseline", "s0"),
+        ("baseline", "s1"),
+        ("s0", "s1"),
+    }
+    page = paths.DUEL_PAGE.read_text(encoding="utf-8")
+    assert "<td>import</td><td>0</td><td>\N{EN DASH}</td>" in page
+    assert "<td>import</td><td>1</td><td>\N{EN DASH}</td>" in page
+
+
+def write_import(strength: int) -> None:
+    replace_in_params("method: attn2\n", "method: import\n")
+    replace_in_params("  path: none ", "  path: theirs.safetensors ")
+    replace_in_params("strength: 1.0 ", f"strength: {strength} ")
+    write_results(0.1 * strength, "attn2")
+    write_json(read_json(paths.TRAINING, "finetune") | {"learning_rate": None}, paths.TRAINING)
 
 
 @pytest.mark.usefixtures("experiments")

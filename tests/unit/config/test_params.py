@@ -145,6 +145,22 @@ def test_every_spelling_of_a_number_is_read(text):
             'launch.config_file: found "accelerate.yaml"; '
             "should be none: one process is not launched",
         ),
+        (
+            "method: attn2",
+            "method: import",
+            'import: found {"path": "none", "revision": "none", "strength": 1.0}; '
+            "path should be a file, a folder or a hub name: finetune.method is import",
+        ),
+        (
+            "strength: 1.0 ",
+            "strength: 11 ",
+            "import.strength: found 11; should be less than or equal to 10",
+        ),
+        (
+            "  strength: 1.0 ",
+            "  strenght: 1.0 ",
+            "import.strenght: unknown key; did you mean strength?",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(old, new, line):
@@ -189,6 +205,20 @@ def test_params_say_what_the_file_says_and_derive_nothing():
     assert params.model_dump(by_alias=True, exclude_unset=True) == expected
     derived = {name for name, value in vars(type(params)).items() if isinstance(value, property)}
     assert derived == {"chosen"}
+
+
+def test_a_new_word_has_no_strength():
+    text = replace("method: attn2", "method: textual_inversion")
+    parse_params(text)
+    (line,) = explain(text.replace("strength: 1.0 ", "strength: 0.5 "))
+    assert line.endswith("strength should be 1: a new word changes nothing that could be scaled")
+
+
+@pytest.mark.parametrize("path", ["models/finetuned", "models/finetuned/unet.safetensors"])
+def test_what_the_stage_itself_writes_is_not_imported(path):
+    text = replace("method: attn2", "method: import")
+    (line,) = explain(text.replace("  path: none ", f"  path: {path} "))
+    assert line.endswith("path should not lie in models/finetuned, which is written: copy it")
 
 
 def test_all_mistakes_are_told_at_once():
@@ -274,6 +304,8 @@ def test_dvcs_writer_leaves_the_file_as_it_is():
         ("finetune.snr_gamma=5", "  snr_gamma: 5"),
         ("finetune.ema_decay=0.999", "  ema_decay: 0.999"),
         ("score.zero_shot_template='a {}'", "  zero_shot_template: a {}"),
+        ("import.path=lora.safetensors", "  path: lora.safetensors"),
+        ("import.strength=0.5", "  strength: 0.5"),
         ("launch.config_file=accelerate.yaml", "  config_file: accelerate.yaml"),
     ],
 )

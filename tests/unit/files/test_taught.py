@@ -53,6 +53,26 @@ def test_what_is_taught_comes_back(method: str, tmp_path: Path) -> None:
     assert read_taught(path) == Taught(method, params.subject)
 
 
+def test_an_imported_word_is_taught_under_the_placeholder(tmp_path: Path) -> None:
+    path = tmp_path / "subject.json"
+    params = make_params("import")
+    write_taught(name_taught(params, is_word=True), path, "abc")
+    taught = read_taught(path)
+    assert taught == Taught("import", params.subject)
+    assert taught.learned == params.subject.placeholder
+
+
+def test_other_imports_leave_their_digest_alone(tmp_path: Path) -> None:
+    path = tmp_path / "subject.json"
+    texts = []
+    for digest in ("abc", "abd"):
+        write_taught(name_taught(make_params("import")), path, digest)
+        assert read_taught(path) is None
+        texts.append(path.read_text())
+    assert "abc" in texts[0]
+    assert texts[0] != texts[1]
+
+
 def test_the_learned_name_is_the_new_word_or_a_rare_one_before_the_class() -> None:
     subject = load_params().subject
     assert Taught("textual_inversion", subject).learned == "<my-frog>"

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -120,6 +121,7 @@ def test_numbers_have_true_signs(html):
         (True, "yes"),
         (391968, "391\u202f968"),
         (1e-6, "1e-06"),
+        (math.nan, "\N{EN DASH}"),
         (["a", "b"], "a, b"),
         ([{"class": "mug"}, {"class": "shoe"}], "class: mug; class: shoe"),
     ],

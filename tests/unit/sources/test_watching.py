@@ -25,6 +25,26 @@ def test_the_subject_is_watched_only_where_a_method_teaches_it(tmp_path):
     assert watch_sources(build_params(None, **subject), {}) == {}
 
 
+def test_imported_weights_are_watched_if_they_are_here(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    params = import_params(str(file))
+    file.write_bytes(b"1")
+    first = watch_sources(params, {})
+    assert first["import"]["num_files"] == 1
+    file.write_bytes(b"12")
+    second = watch_sources(params, first)
+    assert second["import"] != first["import"]
+    file.unlink()
+    assert watch_sources(params, second) == second
+    assert watch_sources(import_params("me/lora"), {}) == {}
+    assert watch_sources(build_params(None), {}) == {}
+
+
+def import_params(path):
+    params = build_params(None, method="import")
+    return params.model_copy(update={"imported": params.imported.model_copy(update={"path": path})})
+
+
 def test_sources_that_are_not_here_are_as_they_were(tmp_path):
     draw(tmp_path / "pairs/cat/0.png", 0)
     params = build_params(tmp_path / "pairs")
