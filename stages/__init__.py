@@ -19,7 +19,7 @@
     sources    pictures and prompts from outside; drawing/ beneath it makes the shipped ones
     base       a base's parts; prompts to embeddings, pictures to latents and back
     sampling   noise, guidance, denoising, batches of pictures
-    adapters   what is trained, how it is saved and put back
+    adapters   what is trained or imported, how it is saved and put back
     training   the lesson, its batches, loss and optimizer, the loop
     scoring    the scorer and a module per metric
     analysis   paired differences, intervals, verdicts

@@ -1,1 +1,1 @@
-"""What each method trains, and how it is saved and put back: weights, LoRA, a new word."""
+"""What each method trains or imports, and how it is saved and put back: weights, LoRA, a word."""

@@ -41,8 +41,12 @@ def test_imported_weights_are_watched_if_they_are_here(tmp_path):
 
 
 def import_params(path):
-    params = build_params(None, method="import")
-    return params.model_copy(update={"imported": params.imported.model_copy(update={"path": path})})
+    params = build_params(None)
+    update = {
+        "finetune": params.finetune.model_copy(update={"method": "import"}),
+        "imported": params.imported.model_copy(update={"path": path}),
+    }
+    return params.model_copy(update=update)
 
 
 def test_sources_that_are_not_here_are_as_they_were(tmp_path):
