@@ -106,7 +106,10 @@ def test_adapters_of_the_text_encoder_are_applied_and_change_the_loss(
     assert read_json(paths.TRAINING, "finetune")["validation_loss_after"] != loss
 
 
-@pytest.mark.parametrize("method", ["attn2", "lora", "kohya", "other"])
+@pytest.mark.parametrize(
+    "method",
+    ["attn2", "kohya", *(pytest.param(m, marks=pytest.mark.thorough) for m in ("lora", "other"))],
+)
 def test_strength_0_draws_the_baseline_bit_for_bit(
     project: Path, kohya: Path, other: Path, method: str
 ) -> None:
@@ -119,7 +122,7 @@ def test_strength_0_draws_the_baseline_bit_for_bit(
     assert sample_bytes("finetuned") == finetuned
 
 
-@pytest.mark.parametrize("method", ["attn2", "lora"])
+@pytest.mark.parametrize("method", ["attn2", pytest.param("lora", marks=pytest.mark.thorough)])
 def test_what_was_trained_grows_with_strength_without_being_trained_again(
     project: Path, method: str
 ) -> None:
@@ -136,7 +139,7 @@ def test_what_was_trained_grows_with_strength_without_being_trained_again(
     assert {path: path.read_bytes() for path in paths.FINETUNED.iterdir()} == weights
 
 
-@pytest.mark.parametrize("file", ["kohya", "other"])
+@pytest.mark.parametrize("file", ["kohya", pytest.param("other", marks=pytest.mark.thorough)])
 def test_what_is_exported_of_an_import_draws_the_same_picture(
     project: Path, kohya: Path, other: Path, file: str
 ) -> None:
@@ -149,6 +152,7 @@ def test_what_is_exported_of_an_import_draws_the_same_picture(
     assert not (paths.EXPORTED / "lora.safetensors").exists()
 
 
+@pytest.mark.thorough
 def test_an_adapter_is_exported_at_its_strength(project: Path) -> None:
     edit_params(project, "import", strength=0.5)
     train_sample_and_export(project, method="lora", lora=LORA)
