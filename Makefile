@@ -52,8 +52,8 @@ duel: setup  ## which of several is better, and at what cost; EXPERIMENTS="attn2
 plan: setup  ## how many prompts, pictures and seeds would settle the question, and how long they would take
 	python -m stages.commands.plan
 
-export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model; for lora a kohya file, too
-	python -m stages.commands.export
+export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model, its card (LICENSE=apache-2.0); for lora a kohya file, too
+	python -m stages.commands.export $(LICENSE)
 
 bench: $(VENV)/.installed-tests  ## measure speed and memory against the README's bars
 	python -m tests.bench

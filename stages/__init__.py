@@ -10,7 +10,7 @@
     sample     prompts, base, for finetuned its weights -> data/samples/V.parquet
     score      pictures, scorer, embeds -> data/scores/V.csv, V.json, V.safetensors
     compare    scores of both -> metrics/comparison.json, plots/data/comparison/
-    report     all of it -> plots/report.html, plots/grids/, metrics/cost.json
+    report     all of it -> plots/report.html, report.md, grids/, metrics/cost.json
 
     folder     what lives there
     config     params, paths, mistakes: pure, imports nothing of ours

@@ -1,4 +1,4 @@
-"""All that came before -> plots/report.html, one page that opens offline, and plots/grids/.
+"""All that came before -> plots/report.html, a page that opens offline, report.md and plots/grids/.
 
 Reads the tables and the verdict of `compare`, both variants' pictures and scores, the training
 curves, the pairs, and what training and sampling cost, which it adds up in metrics/cost.json.
@@ -26,6 +26,7 @@ from stages.files.tables import (
 )
 from stages.reporting.build import Inputs, build_page
 from stages.reporting.grids import Colours, draw_grid
+from stages.reporting.markdown import render_summary
 from stages.reporting.page import About, Page, render_page
 from stages.reporting.style import BASELINE, FINETUNED
 from stages.run.cost import Cost, read_cost
@@ -47,6 +48,8 @@ def main() -> None:
     write_grids(page)
     with replace_file(paths.REPORT) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
+    with replace_file(paths.SUMMARY) as partial:
+        partial.write_text(render_summary(page), encoding="utf-8")
     write_json(inputs.cost, paths.COST)
     logger.info("%s: %s", paths.REPORT, page.about.headline)
 

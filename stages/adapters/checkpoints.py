@@ -117,7 +117,8 @@ def load_foreign_parts(folder: Path, base: BaseParams, models: Models) -> dict[s
 
 def _name_folder(folder: Path, variant: str | None) -> BaseParams:
     """The folder as a base, as far as loading it goes."""
-    return BaseParams.model_construct(model=str(folder), revision=None, weights_variant=variant)
+    values: dict[str, Any] = {"model": str(folder), "revision": None, "weights_variant": variant}
+    return BaseParams.model_construct(**values)
 
 
 def _read_schedule(base: BaseParams) -> dict[str, Any]:

@@ -3,27 +3,41 @@
 `pipeline/` is a whole diffusers pipeline: the base with the trained weights, or the new word, in
 it. For method lora, `lora.safetensors` is just the adapter, as kohya's sd-scripts, AUTOMATIC1111
 and ComfyUI read it; diffusers reads that of models/finetuned/, too.
-`finetune.json` says how it was trained, on which base.
+`finetune.json` says how it was trained, on which base. `README.md` is a model card for the hub: the
+verdict as it stands in the workspace, the cost, and a snippet that loads the weights.
 """
 
+import json
 import logging
 import shutil
+import sys
+from typing import Any
+
+from dvc.exceptions import NotDvcRepoError
+from dvc.repo import Repo
+from huggingface_hub import ModelCardData
 
 from stages.adapters.applied import apply_finetuned, learns_word
 from stages.adapters.lora import to_kohya
 from stages.adapters.word import check_text_encoder
+from stages.analysis.results import read_results
 from stages.base.components import load_models, load_pipeline
 from stages.config import paths
-from stages.config.params import load_params
-from stages.files.tables import write_json
+from stages.config.mistakes import UserError
+from stages.config.params import Params, load_params
+from stages.files.hub import is_local
+from stages.files.tables import read_json, read_prompts, write_json
 from stages.files.tensors import read_finetuned, write_tensors
+from stages.reporting.markdown import describe_results, digest_prompts, render_card
 from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
 
+NAME = "A fine-tuned Stable Diffusion"
 
-def main() -> None:
-    """Write the pipeline, and the adapter if there is one."""
+
+def main(license_id: str = "") -> None:
+    """Write the pipeline, the adapter if there is one, and the card; `license_id` is the hub's."""
     params = load_params()
     base, strength = params.chosen, params.imported.strength
     weights, config = read_finetuned(paths.FINETUNED)
@@ -41,6 +55,8 @@ def main() -> None:
     if config["method"] == "lora":
         export_adapter(weights, config["finetune"]["lora"], strength)
     write_json(config, paths.EXPORTED / "finetune.json")
+    card = build_card(params, config, license_id)
+    (paths.EXPORTED / "README.md").write_text(card, encoding="utf-8")
     logger.info("export: %s", paths.EXPORTED)
 
 
@@ -52,5 +68,74 @@ def export_adapter(weights: dict, lora: dict, strength: float) -> None:
     write_tensors(paths.EXPORTED / "lora.safetensors", to_kohya(weights, lora["alpha"] * strength))
 
 
+def build_card(params: Params, config: dict[str, Any], license_id: str) -> str:
+    """The model card, with the results of the workspace if there are any."""
+    evidence: dict[str, Any] = {}
+    try:
+        if stale := list_stale():
+            raise UserError(f"{', '.join(stale)} would run again; run `dvc repro`")
+        results = read_results(paths.COMPARISON_TABLES)
+        evidence = {
+            "verdict": results.verdict,
+            "sets": results.by_set.to_dict("records"),
+            "cost": read_json(paths.COST, "report"),
+            "digests": digest_prompts(read_prompts(paths.PROMPTS)),
+            "confidence_level": params.compare.confidence_level,
+        }
+    except UserError as error:
+        logger.warning("export: the card has no verdict: %s", error)
+    base, method = params.chosen, config["method"]
+    is_hub = not is_local(base.model)
+    data = ModelCardData(
+        base_model=base.model if is_hub else None,
+        library_name="diffusers",
+        license=license_id or "unknown",
+        model_name=NAME if evidence else None,
+        pipeline_tag="text-to-image",
+        tags=["stable-diffusion", "text-to-image", *(["lora"] if method == "lora" else [])],
+        eval_results=describe_results(evidence["sets"], evidence["digests"]) if evidence else None,
+    )
+    about = {
+        "name": NAME,
+        "model": base.model,
+        "revision": base.revision,
+        "method": method,
+        "applied": config.get("applied", ""),
+        "strength": params.imported.strength,
+        "license": license_id,
+        "snippet": write_snippet(params, config),
+        "finetune": config.get("finetune") or config["import"],
+    }
+    return render_card(data, evidence, about)
+
+
+def list_stale() -> list[str]:
+    """The stages that `dvc repro` would run: results of these may be of other weights."""
+    try:
+        with Repo() as repo:
+            found = repo.status()
+    except NotDvcRepoError:
+        return []
+    return [stage for stage, changes in found.items() if changes != ["always changed"]]
+
+
+def write_snippet(params: Params, config: dict[str, Any]) -> str:
+    """Lines of Python that load the exported weights and draw a picture."""
+    if learns_word(config):
+        prompt = f"a photo of a {params.subject.placeholder}"
+    elif config["method"] == "dreambooth":
+        prompt = f"a photo of a {params.subject.identifier} {params.subject.class_name}"
+    else:
+        prompt = params.prompts.class_templates[0].replace("{}", params.prepare.classes[0])
+    return "\n".join(
+        (
+            "from diffusers import StableDiffusionPipeline",
+            "",
+            'pipe = StableDiffusionPipeline.from_pretrained("pipeline")',
+            f"pipe({json.dumps(prompt)}).images[0]",
+        )
+    )
+
+
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, *sys.argv[1:])

@@ -37,6 +37,7 @@ DUELS_BY_CLASS = Path("plots/duel_by_class.csv")
 DUEL_PAGE = Path("plots/duel.html")
 
 REPORT = Path("plots/report.html")
+SUMMARY = Path("plots/report.md")
 GRIDS = Path("plots/grids")
 
 TRAINING_COST = Path("plots/data/cost_finetune.json")

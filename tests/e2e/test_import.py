@@ -5,6 +5,7 @@ import html
 import pandas as pd
 import pytest
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import ModelCard
 
 from tests import foreign
 from tests.micro_project import MICRO, STAGES, Project
@@ -34,6 +35,20 @@ def test_the_report_says_what_was_applied(project: Project) -> None:
     assert APPLIED in page
     assert "Did fine-tuning elsewhere (imported weights) help?" in page
     assert project.read_json("plots/data/finetune.json")["applied"] == APPLIED
+
+
+def test_the_card_has_the_verdict_while_nothing_is_stale(project: Project) -> None:
+    for strength, is_judged in ((1.0, True), (0.5, False)):
+        project.set_params({"import": {"strength": strength}})
+        result = project.run("python", "-m", "stages.commands.export", "apache-2.0")
+        assert result.returncode == 0, result.stderr
+        card = ModelCard.load(project.folder / "models/exported/README.md")
+        assert card.data.license == "apache-2.0"
+        assert APPLIED in card.text
+        assert ("| in-domain | 50 | 50 |" in card.text) == is_judged
+        assert ("Not judged yet" in card.text) != is_judged
+    assert "sample@finetuned would run again" in result.stderr
+    assert (project.folder / "plots/report.md").read_text().count("| in-domain | 50 | 50 |") == 1
 
 
 def test_a_strength_trains_nothing_and_samples_no_baseline(project: Project) -> None:

@@ -1,11 +1,13 @@
 """What `make export` writes, loaded with plain diffusers, draws what the stage `sample` drew."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from stages import finetune, sample
@@ -65,6 +67,21 @@ def test_the_adapter_has_kohyas_names(project: Path) -> None:
     assert weights[f"{module}.lora_down.weight"].shape == (2, 8)
     assert weights[f"{module}.lora_up.weight"].shape == (8, 2)
     assert weights[f"{module}.alpha"].item() == 5
+
+
+def test_the_snippet_of_the_card_loads_what_was_exported(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit_params(project, "finetune", method="attn2", max_train_steps=1)
+    finetune.main()
+    export.main("apache-2.0")
+    assert "the card has no verdict" in caplog.text
+    card = ModelCard.load(paths.EXPORTED / "README.md")
+    assert card.data.license == "apache-2.0"
+    snippet = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)
+    assert snippet
+    monkeypatch.chdir(paths.EXPORTED)
+    exec(snippet[1].replace(").images", ", num_inference_steps=1).images"))
 
 
 def test_before_training_the_stage_to_run_is_named(project: Path) -> None:
