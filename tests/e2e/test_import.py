@@ -47,7 +47,7 @@ def test_the_card_has_the_verdict_while_nothing_is_stale(project: Project) -> No
         assert APPLIED in card.text
         assert ("| in-domain | 50 | 50 |" in card.text) == is_judged
         assert ("Not judged yet" in card.text) != is_judged
-    assert "sample@finetuned would run again" in result.stderr
+    assert "sample@finetuned, report would run again" in result.stderr
     assert (project.folder / "plots/report.md").read_text().count("| in-domain | 50 | 50 |") == 1
 
 
