@@ -24,7 +24,15 @@ from stages.sources.decoding import judge_file
 from stages.sources.notes import Note, summarise
 from stages.sources.rows import read_rows, read_text, tidy_text
 from stages.sources.source import NO_CAPTION, Entry, Source, build_loader
-from stages.sources.walking import Found, is_file, normalise, read_file, walk, word_missing
+from stages.sources.walking import (
+    Found,
+    is_file,
+    is_folder,
+    normalise,
+    read_file,
+    walk,
+    word_missing,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 """Files of these names are pictures; of any other name, if they begin as one."""
@@ -43,7 +51,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         UserError: A subfolder is no class, or the table is wrong.
     """
     root = data.path
-    if not root.is_dir():
+    if not is_folder(root):
         raise word_missing(root, "data.root", "folder")
     files, notes = walk(root)
     pictures, others = list_pictures(files)
@@ -218,7 +226,7 @@ def _word_unknown(
     )
     if nested:
         return f"{message}; set data.root to {root / nested[0]}, which has folders of classes"
-    tables = sorted(f for f in folders if any((root / f / name).is_file() for name in TABLES))
+    tables = sorted(f for f in folders if any(is_file(root / f / name) for name in TABLES))
     if tables:
         return f"{message}; set data.root to {root / tables[0]}, which has a table of captions"
     guesses = "".join(suggest(folder, classes) for folder in folders[:1])

@@ -14,7 +14,7 @@ from stages.config.params import PromptsParams, Protocol
 from stages.files.captions import fill_template
 from stages.files.taught import Taught
 from stages.sources.rows import read_rows, tidy_text
-from stages.sources.walking import word_missing
+from stages.sources.walking import is_file, word_missing
 
 MAX_SLUG = 40
 SETS = ("in_domain", "marketing")
@@ -106,7 +106,7 @@ def read_prompts(path: Path) -> list[Row]:
         UserError: There is no such file.
         UserError: It is no CSV with these columns, or a row is wrong: its line, what is allowed.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise word_missing(path, "prompts.file", "file")
     table = read_rows(path)
     if missing := [name for name in COLUMNS if name not in table.columns]:

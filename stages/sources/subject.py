@@ -11,7 +11,7 @@ from stages.sources.choosing import Choice, check_supply
 from stages.sources.drawing.red_frog import RED_FROG, draw_red_frog_picture
 from stages.sources.imagefolder import list_pictures, open_files
 from stages.sources.source import Entry, Source
-from stages.sources.walking import walk, word_missing
+from stages.sources.walking import is_folder, walk, word_missing
 
 CAPTIONS_REASON = "captions, not used: a subject's are made of subject.caption_templates"
 KEYS = ("subject.num_pictures", "subject.num_held_out_pictures")
@@ -56,7 +56,7 @@ def _open_drawn(learned: str) -> Source:
 
 def _open_folder(subject: SubjectParams, learned: str) -> Source:
     root = Path(subject.root or "")
-    if not root.is_dir():
+    if not is_folder(root):
         raise word_missing(root, "subject.root", "folder")
     files, notes = walk(root)
     pictures, others = list_pictures(files)

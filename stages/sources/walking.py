@@ -112,6 +112,13 @@ def read_file(path: Path, count: int = -1) -> bytes:
 def word_missing(path: Path, key: str, what: str) -> UserError:
     """That a source's `what` is not there, and why that may be although the user sees it."""
     message = f"{key}: no {what} {path}"
+    if is_file(path) or is_folder(path):
+        return UserError(
+            f"{message} (it is a {'file' if is_file(path) else 'folder'}); set it to one"
+        )
+    if path.parts[:1] == ("~",):
+        home = os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is none
+        return UserError(f"{message}; ~ is not read as a home: set it to {home}")
     if is_file(f"{path}.dvc"):
         return UserError(f"{message}, but {path}.dvc: run `dvc pull {path}`")
     if ".dvc/tmp/exps" in Path.cwd().as_posix() and not path.is_absolute():

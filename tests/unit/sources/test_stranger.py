@@ -1,6 +1,8 @@
 """What a stranger's files brought to light: each is said in a line, and nothing is silent."""
 
+import os
 import unicodedata
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +12,12 @@ from pydantic import ValidationError
 from stages.config.mistakes import UserError
 from stages.config.params import PrepareParams, load_params
 from stages.sources import imagefolder, parquet
-from stages.sources.walking import list_files, walk
+from stages.sources.prompts import read_prompts
+from stages.sources.subject import open_subject
+from stages.sources.walking import list_files, walk, word_missing
 from tests.unit.sources.builders import make_data
 from tests.unit.sources.test_imagefolder import write_folder
+from tests.unit.sources.test_subject import make_subject
 
 CLASSES = ("cat", "dog")
 
@@ -85,4 +90,64 @@ def test_a_merge_conflict_in_a_table_is_told_as_one(tmp_path):
     text = "file_name,text\n<<<<<<< HEAD\n1.png,a cat\n=======\n1.png,a dog\n>>>>>>> theirs\n"
     (tmp_path / "metadata.csv").write_text(text)
     with pytest.raises(UserError, match=r"metadata\.csv, line 2: a merge conflict; keep what you"):
+        imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30)])
+def test_a_root_too_long_for_any_file_is_one_that_is_not_there(name):
+    with pytest.raises(UserError, match=r"^data\.root: no folder xxx.*; set it to one$"):
+        imagefolder.open_source(make_data("imagefolder", name), CLASSES)
+    with pytest.raises(UserError, match=r"^data\.root: no parquet file xxx"):
+        parquet.open_source(make_data("parquet", name, image_column="i", label_column="l"), CLASSES)
+    subject = make_subject(source="imagefolder", root=name)
+    with pytest.raises(UserError, match=r"^subject\.root: no folder xxx"):
+        open_subject(subject, "<toy>")
+    with pytest.raises(UserError, match=r"^prompts\.file: no file xxx"):
+        read_prompts(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "end"),
+    [
+        ("notes.txt", "folder", "no folder notes.txt (it is a file); set it to one"),
+        ("pets", "parquet file", "no parquet file pets (it is a folder); set it to one"),
+        ("~/pets", "folder", "no folder ~/pets; ~ is not read as a home: set it to HOME/pets"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_source_is_said(name, what, end, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "pets").mkdir()
+    message = str(word_missing(Path(name), "data.root", what))
+    assert message == f"data.root: {end.replace('HOME', os.path.expanduser('~'))}"  # noqa: PTH111
+
+
+def read_captions(tmp_path, text, names=("1.png", "2.png")):
+    write_folder(tmp_path, names)
+    (tmp_path / "metadata.csv").write_text(text)
+    source = imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    return {entry.source_id: entry.caption for entry in source.entries}
+
+
+def test_a_blank_before_a_quote_changes_no_caption(tmp_path):
+    text = 'file_name, text\n1.png, "a cat, ""Tom"""\n2.png,\t"a dog"\n'
+    with pytest.raises(UserError, match=r"line 3: .* blank .* a quote"):
+        read_captions(tmp_path, text)
+    expected = {"1.png": 'a cat, "Tom"', "2.png": "a dog"}
+    assert read_captions(tmp_path, text.replace("\t", "  ")) == expected
+
+
+@pytest.mark.parametrize("blank", ["\u202f", "\xa0", "  ", "\u3000"])
+def test_a_name_is_found_with_the_blanks_that_it_has(blank, tmp_path):
+    names = (f"Screenshot 3.04{blank}PM.png", "Screenshot 3.04 PM.png")
+    text = f"file_name,text\n{names[0]},a cat\n {names[1]} ,a dog\n"
+    assert read_captions(tmp_path, text, names) == dict(zip(names, ("a cat", "a dog"), strict=True))
+
+
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "1.txt"])
+def test_a_text_of_wide_characters_is_told_as_such(name, coding, tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / name).write_bytes('{"file_name": "1.png"}, text'.encode(coding))
+    with pytest.raises(UserError, match=rf"{name}, line 1: .*; save it as UTF-8$"):
         imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
