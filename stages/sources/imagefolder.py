@@ -22,7 +22,7 @@ from stages.sources.captions import (
 )
 from stages.sources.decoding import judge_file
 from stages.sources.notes import Note, summarise
-from stages.sources.rows import read_rows, read_text, tidy_text
+from stages.sources.rows import check_characters, read_rows, read_text, tidy_text
 from stages.sources.source import NO_CAPTION, Entry, Source, build_loader
 from stages.sources.walking import (
     Found,
@@ -124,7 +124,7 @@ def _list_captioned(
     entries: dict[str, Entry] = {}
     for where, row in rows:
         file_name, caption = (row.get(found[0]) for found in kinds)
-        text = tidy_text(file_name, "file_name", where)
+        text = _check_name(file_name, where)
         name = _resolve(root, text, names, where)
         if name in entries:
             raise UserError(f"{where}: {text} is listed twice")
@@ -135,6 +135,14 @@ def _list_captioned(
     notes[:] = [note for note in notes if note.item not in entries]  # hidden, but asked for
     notes += [Note(name, f"not in {table.name}") for name in sorted(names - entries.keys())]
     return _use_classes_of_all(list(entries.values()), notes)
+
+
+def _check_name(value: object, where: str) -> str:
+    """A name as it is: a Mac's screenshots have a narrow blank, which is another than " "."""
+    tidy_text(value, "file_name", where)
+    name = str(value).strip()
+    check_characters(name, "file_name", where)
+    return name
 
 
 def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:

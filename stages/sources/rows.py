@@ -61,6 +61,9 @@ def read_text(path: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         found = f"byte {error.object[error.start]:#04x} is no UTF-8"
         raise UserError(f"{path}, line {line}: {found}; save it as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{path}, line {line}: null characters, as in UTF-16; save it as UTF-8")
     refuse_conflict(text, path)
     return text
 
@@ -87,7 +90,7 @@ def check_characters(text: str, what: str, where: str) -> None:
 
 
 def _read_csv(path: Path, text: str) -> Table:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     rows: list[tuple[str, Row]] = []
     columns: list[str] = []
     header = str(path)
