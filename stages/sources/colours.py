@@ -16,6 +16,9 @@ GREY = ("1", "L", "LA", "La")
 SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode of the pixels that a profile is for."""
 
+LEVELS = {"L;2": 85, "L;4": 17}
+"""By which Pillow multiplies grey of 2 and 4 bits."""
+
 
 def convert_to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
     """Convert a picture of any mode to RGB; with remarks on what was not plain.
@@ -38,6 +41,20 @@ def convert_to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, list[str
     return rgb, remarks + ([f"{what}: nothing to see"] if is_flat(rgb) else [])
 
 
+def scale_transparent_colour(image: Image.Image) -> None:
+    """Put a PNG's transparent colour into the levels of its pixels, which Pillow 13 scales alone.
+
+    How many bits a channel has is known until the picture is loaded.
+    """
+    key = image.info.get("transparency")
+    tiles = getattr(image, "tile", [])
+    pixels = str(tiles[0].args) if tiles else ""
+    if isinstance(key, int) and pixels in LEVELS:
+        image.info["transparency"] = key * LEVELS[pixels]
+    if isinstance(key, tuple) and pixels == "RGB;16B":  # of which the upper 8 bits are read
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+
+
 def is_flat(image: Image.Image) -> bool:
     """Whether an RGB picture is of one colour."""
     return image.getcolors(1) is not None
@@ -48,7 +65,10 @@ def _reduce_depth(image: Image.Image, name: str) -> Image.Image:
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > np.iinfo(np.uint16).max:
             raise UserError(f"{name}: 32 bits a channel; save it with 8 or 16")
-        return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+        grey = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+        if isinstance(key := image.info.get("transparency"), int):
+            grey.putalpha(Image.fromarray(np.where(levels == key, 0, 255).astype(np.uint8)))
+        return grey
     if image.mode == "F":
         raise UserError(f"{name}: floating-point brightness; save it with 8 or 16 bits a channel")
     return image

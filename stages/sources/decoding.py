@@ -15,7 +15,7 @@ from typing import NamedTuple
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from stages.config.mistakes import UserError
-from stages.sources.colours import convert_to_rgb, is_flat
+from stages.sources.colours import convert_to_rgb, is_flat, scale_transparent_colour
 from stages.sources.formats import FORMATS, NUM_HEAD_BYTES, explain_unreadable
 from stages.sources.walking import read_file
 
@@ -97,6 +97,7 @@ def _quiet() -> Iterator[None]:
 
 def _decode(image: Image.Image, name: str) -> Decoded:
     _check_shape(image, name)
+    scale_transparent_colour(image)
     image.load()
     first = image.copy()
     orientation, remarks = _read_orientation(image)

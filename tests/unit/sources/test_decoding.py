@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -98,6 +99,34 @@ def test_what_is_transparent_is_white(mode):
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0)).convert(mode)
     decoded, _ = decode_picture(encode(image), "a")
     assert decoded.getpixel((0, 0)) == (255, 255, 255)
+
+
+def build_png(depth, kind, row, key):
+    """Four equal rows of four pixels; `key` is the colour that is transparent."""
+    head = struct.pack(">LLBBBBB", 4, 4, depth, kind, 0, 0, 0)
+    body = zlib.compress((b"\0" + row) * 4)
+    chunks = [(b"IHDR", head), (b"tRNS", key), (b"IDAT", body), (b"IEND", b"")]
+    parts = [
+        struct.pack(">L", len(d)) + k + d + struct.pack(">L", zlib.crc32(k + d)) for k, d in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "row", "key", "expected"),
+    [
+        (1, 0, b"\x50", b"\0\0", [255, 255, 255, 255]),
+        (2, 0, b"\x1b", b"\0\1", [0, 255, 170, 255]),
+        (4, 0, b"\x01\x23", b"\0\2", [0, 17, 255, 51]),
+        (8, 0, b"\0\x10\x20\x30", b"\0\x20", [0, 16, 255, 48]),
+        (16, 0, b"\x10\0\x10\1\x20\0\x30\0", b"\x10\1", [16, 255, 32, 48]),
+        (8, 2, b"\1\1\1\2\2\2\3\3\3\4\4\4", b"\0\2" * 3, [1, 255, 3, 4]),
+        (16, 2, b"\1\0" * 3 + b"\2\7" * 3 + b"\3\0" * 6, b"\2\7" * 3, [1, 255, 3, 3]),
+    ],
+)
+def test_the_transparent_colour_of_a_png_is_white_at_any_depth(depth, kind, row, key, expected):
+    image, _ = decode_picture(build_png(depth, kind, row, key), "a")
+    assert [image.getpixel((x, 0)) for x in range(4)] == [(level,) * 3 for level in expected]
 
 
 @pytest.mark.parametrize(
