@@ -83,7 +83,9 @@ def suggest(key: str, known: Iterable[str]) -> str:
 
 
 def _guess(key: str, known: Iterable[str]) -> list[str]:
-    return get_close_matches(key, list(known), n=1)
+    known = list(known)
+    same = [name for name in known if name.casefold() == key.casefold()]
+    return same[:1] or get_close_matches(key, known, n=1)
 
 
 def _list_keys(model: type[BaseModel], loc: Iterable[int | str]) -> list[str]:

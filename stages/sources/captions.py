@@ -45,12 +45,15 @@ def _drop_suffix(name: str) -> str:
     return PurePosixPath(name).with_suffix("").as_posix()
 
 
-def find_table(root: Path, others: Sequence[Note]) -> Path | None:
+def find_table(root: Path, left_out: Sequence[Note], others: Sequence[Note]) -> Path | None:
     """The table of captions right under the root, if there is one.
 
     Raises:
-        UserError: There are two.
+        UserError: There are two, or it was left out: a link to nothing.
     """
+    for name, reason in left_out:
+        if name.lower() in TABLES:
+            raise UserError(f"{root / name}: {reason}; bring the table, or take the link out")
     names = [note.item for note in others if note.item.lower() in TABLES]
     if len(names) > 1:
         raise UserError(f"{root}: found {' and '.join(names)}; keep one of them")

@@ -82,6 +82,8 @@ def judge_file(path: Path) -> str:
     try:
         with _quiet(), Image.open(path, formats=FORMATS):
             return ""
+    except Image.DecompressionBombError:
+        return ""  # a picture, if too large a one
     except Exception:  # of any type: text that begins like a picture, too
         return str(explain_unreadable(head))
 

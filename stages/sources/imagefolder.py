@@ -55,7 +55,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         raise word_missing(root, "data.root", "folder")
     files, notes = walk(root)
     pictures, others = list_pictures(files)
-    table = find_table(root, others)
+    table = find_table(root, notes, others)
     known = {normalise(name): name for name in classes}
     if table:
         entries = _list_captioned(root, table, pictures, known, notes)
@@ -120,6 +120,8 @@ def _list_captioned(
         for found in kinds
         if len(found) > 1
     ]
+    if unread := [c for c in columns if c and c not in kinds[0] + kinds[1]]:
+        notes.append(Note(table.name, f"columns not used: {enumerate_keys(unread)}"))
     names = {found.name for found in pictures}
     entries: dict[str, Entry] = {}
     for where, row in rows:

@@ -97,10 +97,13 @@ def _read_column(path: Path, file: pq.ParquetFile, column: str) -> pa.ChunkedArr
     _find_field(path, file, column)
     try:
         values = file.read(columns=[column]).column(column)
+        values.validate(full=True)  # that texts are UTF-8
         kind = values.type
         return values.cast(kind.value_type) if pa.types.is_dictionary(kind) else values
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: column {column!r} is not readable ({error})") from None
+        raise UserError(
+            f"{path}: column {column!r} is not readable ({error}); write it again, texts in UTF-8"
+        ) from None
 
 
 def _find_field(path: Path, file: pq.ParquetFile, column: str) -> pa.Field:
@@ -179,11 +182,11 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _open_pictures(path: Path, column: str) -> LazyColumn:
     kind = _find_field(path, open_parquet(path), column).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return LazyColumn(path, column, "bytes")
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    plain = kind.field("bytes").type if has_bytes else kind
+    plain = plain.value_type if pa.types.is_dictionary(plain) else plain
     if any(is_kind(plain) for is_kind in BINARIES):
-        return LazyColumn(path, column)
+        return LazyColumn(path, column, "bytes") if has_bytes else LazyColumn(path, column)
     raise UserError(
         f"{path}: column {column!r} holds {kind}, expected bytes or a struct with them; "
         "name another as image_column"

@@ -16,6 +16,8 @@ from stages.sources.walking import read_file
 
 Row = dict[str, object]
 FOREIGN_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+"""Of JSON lines; a table of any other name is a CSV."""
 EXCELS_LINE = re.compile("sep=.?$")
 """With which Excel is told the separator."""
 
@@ -39,7 +41,7 @@ def read_rows(path: Path) -> Table:
         UserError: It is no such table; says where.
     """
     text = read_text(path)
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() not in JSON_SUFFIXES:
         return _read_csv(path, text)
     lines = enumerate(text.split("\n"), 1)
     rows = [(f"{path}, line {n}", _parse(line, n, path)) for n, line in lines if line.strip()]

@@ -4,6 +4,7 @@ Links are followed, as the hub's client and DVC's cache make them. Names are com
 form NFC: a Mac writes an umlaut as two characters.
 """
 
+import errno
 import hashlib
 import os
 import unicodedata
@@ -131,6 +132,8 @@ def word_missing(path: Path, key: str, what: str) -> UserError:
 
 
 def _word_unreadable(path: Path, error: OSError) -> UserError:
+    if error.errno == errno.ENOENT:
+        return UserError(f"{path}: not there any more; run `dvc repro` again")
     return UserError(f"{path}: not readable ({error.strerror}); allow reading it, or take it out")
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from stages.config.mistakes import UserError
 from stages.config.params import PrepareParams, load_params
 from stages.sources import imagefolder, parquet
+from stages.sources.notes import Note
 from stages.sources.prompts import read_prompts
 from stages.sources.subject import open_subject
 from stages.sources.walking import list_files, walk, word_missing
@@ -148,3 +150,70 @@ def test_a_text_of_wide_characters_is_told_as_such(name, coding, tmp_path):
     (tmp_path / name).write_bytes('{"file_name": "1.png"}, text'.encode(coding))
     with pytest.raises(UserError, match=rf"{name}, line 1: .*; save it as UTF-8$"):
         imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+
+
+@pytest.mark.parametrize("column", ["label", "text"])
+def test_names_in_parquet_that_are_no_utf8_are_refused_with_their_row(column, tmp_path):
+    texts = pa.array([b"cat", b"caf\xe9"])
+    texts = pa.Array.from_buffers(pa.string(), 2, texts.buffers())
+    values = {"image": [b"x", b"x"], "label": ["cat", "cat"], "text": ["a", "b"]}
+    pq.write_table(pa.table(values | {column: texts}), tmp_path / "t.parquet")
+    columns = {"image_column": "image", "label_column": "label", "caption_column": "text"}
+    with pytest.raises(UserError, match=rf"t\.parquet: column '{column}' is not readable .*UTF8"):
+        parquet.open_source(make_data("parquet", str(tmp_path), **columns), CLASSES)
+
+
+def test_a_struct_whose_bytes_are_text_is_refused_by_its_type(tmp_path):
+    pq.write_table(
+        pa.table({"image": [{"bytes": "abc"}], "label": ["cat"]}), tmp_path / "t.parquet"
+    )
+    data = make_data("parquet", str(tmp_path), image_column="image", label_column="label")
+    with pytest.raises(UserError, match=r"column 'image' holds struct<bytes: string>, expected by"):
+        parquet.open_source(data, CLASSES)
+
+
+def test_a_table_that_is_a_link_to_nothing_is_refused(tmp_path):
+    write_folder(tmp_path, ["cat/1.png", "dog/1.png"])
+    (tmp_path / "metadata.csv").symlink_to("../.git/annex/objects/x/y")
+    with pytest.raises(
+        UserError, match=r"metadata\.csv: link to what is not there: run `git annex"
+    ):
+        imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+
+
+def test_a_picture_past_the_limit_is_one_whatever_its_name(tmp_path):
+    write_folder(tmp_path, ["cat/1.png"])
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "cat/large", format="PNG")
+    source = imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    assert [entry.source_id for entry in source.entries] == ["cat/1.png", "cat/large"]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.txt", "p"])
+def test_prompts_are_a_csv_whatever_the_file_is_called(name, tmp_path):
+    (tmp_path / name).write_text("set,class,prompt\nmarketing,mug,a mug\n")
+    assert [row.prompt for row in read_prompts(tmp_path / name)] == ["a mug"]
+    (tmp_path / name).write_text("set\tclass\tprompt\nmarketing\tmug\ta mug\n")
+    with pytest.raises(UserError, match=r"line 1: tabs are between the columns; separate them by"):
+        read_prompts(tmp_path / name)
+
+
+@pytest.mark.parametrize("folder", ["CAT", "Cat", "cat "])
+def test_a_folder_that_differs_in_its_case_alone_is_told_what_was_meant(folder, tmp_path):
+    write_folder(tmp_path, ["dog/1.png", f"{folder}/1.png"])
+    with pytest.raises(UserError, match=f"folder {folder} is none of .*did you mean cat"):
+        imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+
+
+def test_columns_of_a_table_that_are_not_read_are_told(tmp_path):
+    write_folder(tmp_path, ["1.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,text,label,split\n1.png,a cat,cat,train\n")
+    source = imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    assert Note("metadata.csv", "columns not used: label, split") in source.notes
+
+
+def test_a_picture_that_is_gone_is_told_so(tmp_path):
+    write_folder(tmp_path, ["cat/1.png"])
+    source = imagefolder.open_source(make_data("imagefolder", str(tmp_path)), CLASSES)
+    (tmp_path / "cat/1.png").unlink()
+    with pytest.raises(UserError, match=r"cat/1\.png: not there any more; run `dvc repro` again"):
+        source.load_image(0)
