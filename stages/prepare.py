@@ -29,6 +29,7 @@ from stages.files.tables import PAIRS_SCHEMA, read_csv, write_table
 from stages.files.taught import read_taught
 from stages.run.entry import run_stage
 from stages.run.scratch import use_folder
+from stages.sources.copies import hash_pixels
 from stages.sources.intake import CHOSEN_SCHEMA, build_all_prompts, open_all
 from stages.sources.source import Source
 
@@ -64,18 +65,25 @@ def load_pictures(
     fit in memory.
 
     Args:
-        pairs: Of which `split` and `source_id` say where each picture is.
+        pairs: Of which `split` and `source_id` say where each picture is; `pixels`, if there is a
+            hash of them, what it was.
         sources: By split.
         resolution_px: Of the squares.
 
     Raises:
-        UserError: A picture is not there any more.
+        UserError: A picture is not there any more, or is another.
     """
     stored = sorted(find_places(pairs, sources))
+    seen = pairs["pixels"] if "pixels" in pairs else pd.Series("", pairs.index)
     places = {}
     with use_folder("prepare") as folder, (folder / "pictures").open("w+b") as file:
         for split, index, place in tqdm(stored, desc="pictures", unit=" pictures", mininterval=1):
             image = sources[split].load_image(index)
+            if seen[place] and hash_pixels(image) != seen[place]:
+                raise UserError(
+                    f"{sources[split].show_place(index)}: changed after `preflight` looked at it; "
+                    "run `dvc repro` again"
+                )
             data = encode_png(resize_to_square(image, resolution_px))
             places[place] = (file.tell(), len(data))
             file.write(data)

@@ -26,7 +26,7 @@ class TooFewError(UserError):
 
     def __init__(self, shortage: str, works: tuple[int, int] | None, keys: tuple[str, str]) -> None:
         """Word it, where `keys` are those of params.yaml that ask for the two numbers."""
-        remedy = "add pictures, or take classes out"
+        remedy = "add pictures, or take classes out" if keys == KEYS else "add pictures"
         if works:
             remedy = f"{keys[0]} {works[0]} with {keys[1]} {works[1]} would work"
         super().__init__(f"{shortage}; {remedy}")

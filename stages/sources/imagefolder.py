@@ -129,11 +129,11 @@ def _list_captioned(
         text = _check_name(file_name, where)
         name = _resolve(root, text, names, where)
         if name in entries:
-            raise UserError(f"{where}: {text} is listed twice")
+            raise UserError(f"{where}: {text} is listed twice; drop one row")
         caption = tidy_text(caption, f"text of {text}", where)
         entries[name] = Entry(name, _find_class(name, classes), caption)
     if not entries:
-        raise UserError(f"{table}: lists no pictures")
+        raise UserError(f"{table}: lists no pictures; add rows, or take it out")
     notes[:] = [note for note in notes if note.item not in entries]  # hidden, but asked for
     notes += [Note(name, f"not in {table.name}") for name in sorted(names - entries.keys())]
     return _use_classes_of_all(list(entries.values()), notes)
@@ -153,7 +153,9 @@ def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
     if name.startswith("/") and (inside := posixpath.relpath(name, normalise(str(root)))) in names:
         raise UserError(f"{where}: {file_name} is an absolute name; write {inside}")
     if name.startswith("/") or name.split("/")[0] == "..":
-        raise UserError(f"{where}: {file_name} is outside {root}")
+        raise UserError(
+            f"{where}: {file_name} is outside {root}; write a name under it, or drop the row"
+        )
     if name not in names and not is_file(root / file_name):
         hint = suggest(name, names) or "; correct the name, or drop the row"
         raise UserError(f"{where}: no file {root / file_name}{hint}")

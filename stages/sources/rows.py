@@ -78,9 +78,9 @@ def tidy_text(value: object, what: str, where: str) -> str:
     """
     text = " ".join(value.split()) if isinstance(value, str) else ""
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{where}: the {what} is no text: {show(value)}")
+        raise UserError(f"{where}: the {what} is no text: {show(value)}; write one")
     if is_blank(text):
-        raise UserError(f"{where}: the {what} is empty")
+        raise UserError(f"{where}: the {what} is empty; write it, or drop it")
     check_characters(text, what, where)
     return text
 
@@ -88,7 +88,9 @@ def tidy_text(value: object, what: str, where: str) -> str:
 def check_characters(text: str, what: str, where: str) -> None:
     """Refuse control characters and halves of characters."""
     if any(unicodedata.category(character) in UNFIT for character in text):
-        raise UserError(f"{where}: the {what} holds control characters: {show(text)}")
+        raise UserError(
+            f"{where}: the {what} holds control characters: {show(text)}; take them out"
+        )
 
 
 def _read_csv(path: Path, text: str) -> Table:

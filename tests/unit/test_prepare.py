@@ -88,6 +88,19 @@ def test_each_pair_has_the_picture_that_its_source_id_names(project):
         assert decode_image(row.image, "") == expected
 
 
+def test_a_picture_that_changed_since_preflight_is_refused(project):
+    for index in range(20):
+        draw_picture("photo", "cat", index).image.save(project / f"{index}.png")
+        (project / f"{index}.txt").write_text(f"cat {index}")
+    write_params(project, source="imagefolder", root=".")
+    params = load_params()
+    write_table(take_in(params, None).chosen, paths.CHOSEN)
+    draw_picture("photo", "dog", 0).image.save(project / "7.png")
+    with pytest.raises(UserError, match=r"^7\.png: changed after .*; run `dvc repro` again$"):
+        prepare.main()
+    assert not paths.PAIRS.exists()
+
+
 def test_the_same_params_write_the_same_bytes(project):
     written = []
     for _ in range(2):

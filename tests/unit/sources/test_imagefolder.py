@@ -50,12 +50,15 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ("file_name,text\n../secret.png,x\n", r"line 2: \.\./secret\.png is outside"),
+        (
+            "file_name,text\n../secret.png,x\n",
+            r"line 2: \.\./secret\.png is outside .*; write a name under it, or drop the row",
+        ),
         ("file_name,text\n/etc/passwd,x\n", "line 2: /etc/passwd is outside"),
         ("file_name,text\nb.png,x\n", r"line 2: no file .*b\.png; did you mean a\.png\?"),
         ("file_name,text\nxyz,x\n", r"line 2: no file .*xyz; correct the name, or drop the row"),
-        ("file_name,text\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice"),
-        ("file_name,text\na.png,\n", r"line 2: the text of a\.png is empty"),
+        ("file_name,text\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice; drop one row"),
+        ("file_name,text\na.png,\n", r"line 2: the text of a\.png is empty; write it, or drop it"),
         ("\nfile_name,prompt\na.png,x\n", "line 2: needs file_name and text"),
         ("a.png\n", "line 1: needs file_name and text"),
         ("file_name;text\na.png;x, y\n", "line 1: semicolons are between the columns; separate"),
@@ -66,7 +69,7 @@ def test_imagefolder_takes_captions_from_metadata(kind, tmp_path):
         ("file_name,text\n{root}/a.png,x\n", r"line 2: /.*/a\.png is an absolute name; write a"),
         ("file_name,text\na.png,\u200b\ufeff\n", r"line 2: the text of a\.png is empty"),
         ("version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer, not the file: run `git"),
-        ("file_name,text\n", "lists no pictures"),
+        ("file_name,text\n", "lists no pictures; add rows, or take it out"),
     ],
 )
 def test_imagefolder_names_the_line_of_the_metadata_that_is_wrong(metadata, message, tmp_path):

@@ -99,15 +99,18 @@ def test_columns_come_in_any_order_and_others_are_not_read(file):
             HEADER + "coco,cat,a cat\n",
             '{file}, line 2: found set "coco"; should be in_domain or marketing',
         ),
-        (HEADER + "in_domain,cat,b\nin_domain,cat, \n", "{file}, line 3: the prompt is empty"),
-        (HEADER + "in_domain,cat\n", "{file}, line 2: the prompt is empty"),
+        (
+            HEADER + "in_domain,cat,b\nin_domain,cat, \n",
+            "{file}, line 3: the prompt is empty; write it, or drop it",
+        ),
+        (HEADER + "in_domain,cat\n", "{file}, line 2: the prompt is empty; write it, or drop it"),
         (
             HEADER + "in_domain,cat,a cat, sitting\n",
             "{file}, line 2: more values than columns; quote a caption or prompt that holds commas",
         ),
         (
             HEADER + "in_domain,cat,a \x07cat\n",
-            '{file}, line 2: the prompt holds control characters: "a \\u0007cat"',
+            '{file}, line 2: the prompt holds control characters: "a \\u0007cat"; take them out',
         ),
         (
             HEADER + 'in_domain,cat,"a cat',

@@ -65,6 +65,12 @@ def test_too_few_pictures_are_counted(tmp_path):
         choose_subject(open_subject(subject, LEARNED), 2, 2, seed=0)
 
 
+def test_too_few_pictures_for_any_numbers_are_told_to_be_added(tmp_path):
+    subject = make_folder(tmp_path, ["a.png"])
+    with pytest.raises(UserError, match=r"it has 1 picture and needs 2 \+ 2; add pictures$"):
+        choose_subject(open_subject(subject, LEARNED), 2, 2, seed=0)
+
+
 def test_no_picture_is_both_trained_on_and_held_out_and_the_seed_says_which(tmp_path):
     subject = make_folder(tmp_path, [f"{number}.png" for number in range(9)])
     source = open_subject(subject, LEARNED)
