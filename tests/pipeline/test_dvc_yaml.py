@@ -17,7 +17,7 @@ EXEMPT = (Path("stages/config"), Path("stages/run"))
 """config derives nothing, and run changes no number: no stage depends on them."""
 REQUIREMENTS = "requirements.txt"
 OF_FINETUNED = "import.strength"
-"""Read by one script for two variants, and used for one: see test_strength.py."""
+"""Read by one script for two variants, and used for one: see test_import.py."""
 each_stage = pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
 each_watched_stage = pytest.mark.parametrize(
     "stage",
