@@ -22,12 +22,14 @@ from stages.adapters.foreign import read_foreign
 from stages.adapters.imported import Imported, apply_imported, convert
 from stages.adapters.lora import describe_lora
 from stages.adapters.methods import (
+    apply_weights,
     check_movement,
     choose_weights,
     copy_weights,
     extract_weights,
 )
 from stages.base.components import (
+    DTYPES,
     Models,
     choose_device,
     choose_precision,
@@ -46,6 +48,7 @@ from stages.files.taught import read_taught
 from stages.files.tensors import (
     SPLITS,
     hash_inputs,
+    read_finetuned,
     read_latents,
     read_prompt_embeds,
     write_finetuned,
@@ -54,6 +57,7 @@ from stages.run.cost import Cost, Meter, write_cost
 from stages.run.entry import run_stage
 from stages.run.processes import count_processes, is_main_process, join_processes
 from stages.run.scratch import hash_code, mark_finished
+from stages.sampling.update import measure_update
 from stages.training.batches import EncodedPairs, check_pairs
 from stages.training.lesson import Lesson, build_prior_lesson, build_word_lesson
 from stages.training.optimizer import resolve_learning_rate
@@ -106,6 +110,7 @@ def main() -> None:
     write_log(history)
     num_all = sum(weight.numel() for weight in training.model.parameters())
     learned = summarise(training.weights, num_all, training.learning_rate, history)
+    learned |= describe_update(params)
     write_json({"method": params.finetune.method, **learned}, paths.TRAINING)
     write_cost(cost, paths.TRAINING_COST)
     mark_finished(scratch, paths.TRAINING_COST)
@@ -277,6 +282,17 @@ def summarise(
         "validation_loss_change": after - before,
         "num_processes": count_processes(),
     }
+
+
+def describe_update(params: Params) -> dict[str, float]:
+    """What half precision leaves of the update that was written; nothing for fp32: it is all."""
+    base, precision = params.chosen, choose_precision(params.chosen, choose_device())
+    if precision == "fp32":
+        return {}
+    weights, _ = read_finetuned(paths.FINETUNED)
+    unet = load_unet(base)
+    apply_weights(unet, weights, params.finetune)
+    return measure_update(unet, load_unet(base), DTYPES[precision])
 
 
 if __name__ == "__main__":

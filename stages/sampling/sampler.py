@@ -17,6 +17,7 @@ from stages.base.components import (
     choose_device,
     choose_precision,
     load_scheduler_config,
+    load_unet,
     load_vae,
 )
 from stages.base.latents import decode_latents, measure_latents, to_uint8
@@ -24,6 +25,7 @@ from stages.config.params import BaseParams, DenoiseParams
 from stages.sampling.context import project_context_once
 from stages.sampling.denoise import build_scheduler, denoise
 from stages.sampling.noise import build_generators, draw_initial_latents
+from stages.sampling.update import cast_but_updates
 
 
 class Sampled(NamedTuple):
@@ -63,13 +65,17 @@ def build_sampler(
 ) -> Sampler:
     """The base's own parts around a U-Net, which is cast and moved to the device.
 
-    The VAE is the base's, unless one is given.
+    The VAE is the base's, unless one is given. What the U-Net has more than the base's own is not
+    rounded, see `update`.
     """
     device = choose_device()
+    precision = choose_precision(base, device)
+    if precision != "fp32":
+        cast_but_updates(unet, load_unet(base), DTYPES[precision])
     vae = load_vae(base, device) if vae is None else vae.to(device)
     measure_latents(vae, base.resolution_px)
     return Sampler(
-        unet=cast_unet(unet, choose_precision(base, device), device),
+        unet=make_ready(unet, device),
         vae=vae,
         noise_scheduler=build_scheduler(load_scheduler_config(base), params.scheduler),
         prompt_embeds=prompt_embeds,
@@ -124,12 +130,10 @@ def make_kernels(sampler: Sampler) -> None:
     sample_pictures(replace(sampler, params=params), prompts, range(len(prompts)))
 
 
-def cast_unet(
-    unet: UNet2DConditionModel, precision: str, device: torch.device
-) -> UNet2DConditionModel:
-    """The U-Net in the precision to sample in, on the device, ready to be called many times."""
+def make_ready(unet: UNet2DConditionModel, device: torch.device) -> UNet2DConditionModel:
+    """The U-Net on the device, ready to be called many times."""
     # The base class's `to`: diffusers' own warns of modules to keep in float32, and names none.
-    nn.Module.to(unet, device=device, dtype=DTYPES[precision])
+    nn.Module.to(unet, device)
     nn.Module.to(unet, memory_format=torch.channels_last)  # faster convolutions
     project_context_once(unet)
     return unet

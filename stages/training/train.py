@@ -16,6 +16,7 @@ from torch import nn
 from stages.base.components import DTYPES
 from stages.config.params import FinetuneParams
 from stages.run.processes import is_sharded
+from stages.training.full_precision import keep_trained_in_full
 from stages.training.lesson import Lesson
 from stages.training.optimizer import build_optimizer
 from stages.training.parallel import average_gradients, reduce, take_turns
@@ -144,9 +145,10 @@ def measure_validation_loss(training: Training, lesson: Lesson) -> float:
     """Mean loss of what will be kept over the validation pairs of the lesson; nan without any.
 
     It is not weighted by timestep, so that runs can be compared whatever they were trained with.
+    What was trained is not rounded to the precision, as it isn't where pictures are sampled.
     """
     total = count = 0.0
-    with use_average(training):
+    with use_average(training), keep_trained_in_full(training.model, training.accelerator):
         for batch, num_pairs in take_turns(lesson.validation()):
             total += lesson.compute_loss(training.model, batch).item() * num_pairs
             count += num_pairs

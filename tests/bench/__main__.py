@@ -16,13 +16,18 @@ import torch
 from tests.bench.evidence import measure_evidence
 from tests.bench.memory import list_accounts
 from tests.bench.pipeline import measure_pipeline
+from tests.bench.precision import describe_precision
 from tests.bench.sampling import measure_sampling
 from tests.bench.scale import measure_processes, measure_scale
 from tests.bench.stable_diffusion import describe_stable_diffusion
 from tests.bench.training import measure_checkpoints, measure_training
 from tests.bench.turns import Round
 
-DESCRIPTIONS = {"memory": list_accounts, "stable_diffusion": describe_stable_diffusion}
+DESCRIPTIONS = {
+    "memory": list_accounts,
+    "precision": describe_precision,
+    "stable_diffusion": describe_stable_diffusion,
+}
 DEFAULT_PARTS = ("sampling", "training", "pipeline")
 PARTS = (*DEFAULT_PARTS, "processes", "scale")
 
@@ -50,7 +55,8 @@ def main() -> None:
     """Print the table; `python -m tests.bench sampling training` measures only those.
 
     `processes` and `scale` are measured when they are asked for: see docs/scaling.md.
-    `python -m tests.bench memory` and `stable_diffusion` print what docs/benchmarks.md shows.
+    `python -m tests.bench memory`, `precision` and `stable_diffusion` print what docs/benchmarks.md
+    shows.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     known = (*PARTS, *DESCRIPTIONS)

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.adapters.methods import choose_weights
-from stages.base.components import choose_device
+from stages.base.components import DTYPES, choose_device
 from stages.config.params import FinetuneParams, load_params
 from stages.run.cost import measure_peak_memory
 from stages.sampling.noise import build_generators, draw_initial_latents
-from stages.sampling.sampler import Sampler, cast_unet, sample_pictures, use_workers
+from stages.sampling.sampler import Sampler, make_ready, sample_pictures, use_workers
 from stages.training.batches import EncodedPairs, draw_batches
 from stages.training.train import Training, build_training, train
 from tests.stable_diffusion import build_text_encoder, build_unet, build_vae
@@ -311,7 +311,7 @@ def build_our_sampler(pipeline: StableDiffusionPipeline | None = None) -> Sample
     vae = pipeline.vae if pipeline else build_vae()
     changes = {"num_inference_steps": scale.num_inference_steps}
     return Sampler(
-        unet=cast_unet(unet.requires_grad_(False).eval(), scale.precision, device),
+        unet=make_ready(unet.requires_grad_(False).eval().to(DTYPES[scale.precision]), device),
         vae=vae.to(device, torch.float32).requires_grad_(False).eval(),
         noise_scheduler=DDIMScheduler(**SCHEDULE, set_alpha_to_one=False),
         prompt_embeds=dict(zip(["", "a prompt"], make_prompt_embeds(), strict=True)),

@@ -1,10 +1,12 @@
 """One micro Stable Diffusion for all tests of the folder; models are loaded anew for each test."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 
 from stages.config.params import BaseParams, FinetuneParams, Method, SampleParams
@@ -57,6 +59,13 @@ SAMPLE = {
     "batch_size": 4,
     "seed": 0,
 }
+
+
+@pytest.fixture(autouse=True)
+def _forget_precision() -> Iterator[None]:
+    """Accelerate keeps a process's mixed precision for good: a test may train in another one."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -249,7 +249,22 @@ def test_weights_that_cannot_move_are_an_error(project: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["attn2", "lora"])
-def test_null_control_samples_the_same_bytes(project: Path, method: str) -> None:
+def test_a_run_in_half_precision_says_what_rounding_would_have_left(
+    project: Path, method: str
+) -> None:
+    edit_params(project, "bases", tiny={"precision": "bf16"})
+    edit_params(project, "finetune", method=method, learning_rate=1e-5)
+    finetune.main()
+    metrics = read_json(paths.TRAINING, "finetune")
+    assert 0 < metrics["update_rms"] < 1e-3
+    assert metrics["update_kept"] > 0.99
+    assert metrics["update_kept_if_rounded"] < 0.6
+
+
+@pytest.mark.parametrize("method", ["attn2", "lora"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_null_control_samples_the_same_bytes(project: Path, method: str, precision: str) -> None:
+    edit_params(project, "bases", tiny={"precision": precision})
     edit_params(project, "finetune", method=method, max_train_steps=0)
     finetune.main()
     assert read_json(paths.TRAINING, "finetune")["validation_loss_change"] == 0

@@ -18,7 +18,7 @@ from stages.sampling.denoise import build_scheduler
 from stages.sampling.noise import build_generators, draw_initial_latents
 from stages.sampling.sampler import (
     Sampler,
-    cast_unet,
+    make_ready,
     sample_pictures,
     use_workers,
 )
@@ -85,7 +85,7 @@ def build_sampler(base: BaseParams) -> Sampler:
     embeds = encode_prompts(*load_text_encoder(base, CPU), ["", *PROMPTS])
     params = build_sample_params()
     return Sampler(
-        unet=cast_unet(load_unet(base), "fp32", CPU),
+        unet=make_ready(load_unet(base), CPU),
         vae=load_vae(base, CPU),
         noise_scheduler=build_scheduler(load_scheduler_config(base), params.scheduler),
         prompt_embeds=dict(zip(["", *PROMPTS], embeds, strict=True)),

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers.optimization import get_scheduler
 
 from stages.adapters.methods import choose_weights, copy_weights
@@ -187,13 +186,32 @@ def test_a_resumed_run_has_the_same_bytes(
 def test_bfloat16_freezes_in_bfloat16_and_trains_in_float32(
     base: BaseParams, pairs: EncodedPairs
 ) -> None:
-    reset_accelerate()
     training = start(base, precision="bf16")
     steps = list(train(training, as_lesson(training, pairs)))
-    reset_accelerate()
     assert {w.dtype for w in training.weights.values()} == {torch.float32}
     assert training.model.conv_in.weight.dtype == torch.bfloat16
     assert all(math.isfinite(step.loss) for step in steps)
+
+
+@pytest.mark.parametrize("method", ["attn2", "full", "lora"])
+def test_the_validation_loss_sees_an_update_that_the_precision_would_round_away(
+    base: BaseParams, pairs: EncodedPairs, method: str
+) -> None:
+    training = start(base, precision="bf16", method=method)
+    if method == "lora":  # of which one half is 0 at the start
+        for weight in training.weights.values():
+            weight.data += 0.1
+    lesson = as_lesson(training, pairs)
+    before = measure_validation_loss(training, lesson)
+    for weight in training.weights.values():
+        if weight.ndim == 1:  # most of these are norms', which autocast computes in float32
+            continue
+        update = 1e-3 * weight.detach()
+        update[(weight + update).bfloat16() != weight.bfloat16()] = 0
+        weight.data += update
+    after = measure_validation_loss(training, lesson)
+    again = measure_validation_loss(training, lesson)
+    assert before != after == again
 
 
 def test_a_loss_that_is_not_finite_names_the_step(base: BaseParams, pairs: EncodedPairs) -> None:
@@ -243,7 +261,3 @@ def test_learning_rates_are_diffusers_own(name: str, warmup: int) -> None:
         assert learning_rate == pytest.approx(expected, rel=1e-12)
         optimizer.step()
         lr_scheduler.step()
-
-
-def reset_accelerate() -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)
