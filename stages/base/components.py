@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import diffusers
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -101,19 +102,20 @@ def load_models(base: BaseParams) -> Models:
 
 
 def load_pipeline(base: BaseParams, models: Models) -> StableDiffusionPipeline:
-    """The base as a whole, float32, with these models and without the safety checker."""
-    with _explain_failure(base, "pipeline"):
-        return StableDiffusionPipeline.from_pretrained(
-            base.model,
-            revision=base.revision,
-            variant=base.weights_variant,
-            local_files_only=_is_here(base),
-            use_safetensors=True,
-            **models._asdict(),
-            safety_checker=None,
-            feature_extractor=None,  # the safety checker's
-            requires_safety_checker=False,
-        )
+    """The base as a whole, float32, with these models and without the safety checker.
+
+    It is put together from the parts that the stages load, so it needs no file that they don't.
+    """
+    config = load_scheduler_config(base)
+    with _explain_failure(base, "scheduler"):
+        noise_scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+    return StableDiffusionPipeline(
+        **models._asdict(),
+        scheduler=noise_scheduler,
+        safety_checker=None,
+        feature_extractor=None,  # the safety checker's
+        requires_safety_checker=False,
+    )
 
 
 def _load_model(kind: Any, base: BaseParams, part: str, **dtype: torch.dtype) -> Any:

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
 from stages import finetune, sample
+from stages.base.base_files import describe_base
 from stages.commands import export
 from stages.config import paths
 from stages.config.mistakes import UserError
+from stages.config.params import load_params
 from stages.files.tables import read_json
+from tests.fake_hub import COMMIT, write_cache
 from tests.pictures import decode_levels, read_samples
 from tests.unit.stable_diffusion_project import build_encoded_project, edit_params, enter_copy
 
@@ -82,6 +85,28 @@ def test_the_snippet_of_the_card_loads_what_was_exported(
     assert snippet
     monkeypatch.chdir(paths.EXPORTED)
     exec(snippet[1].replace(").images", ", num_inference_steps=1).images"))
+
+
+def test_a_downloaded_base_is_exported_from_the_files_that_the_stages_fetch(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_params(project, "finetune", learning_rate=5e-2)
+    finetune.main()
+    sample.main("finetuned")
+    needs = [need[0] for need in describe_base(load_params().chosen).wanted]
+    files = [need for need in needs if Path(MODEL, need).exists()]
+    files += ["tokenizer/tokenizer.json"]  # instead of vocabulary and merges
+    cache = tmp_path / "hub"
+    write_cache(cache, "somebody/micro", {file: Path(MODEL, file).read_bytes() for file in files})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    edit_params(project, "bases", tiny={"model": "somebody/micro", "revision": COMMIT})
+    export.main()
+    exported = StableDiffusionPipeline.from_pretrained(paths.EXPORTED / "pipeline")
+    assert_draws_the_sample(exported)
+    theirs = StableDiffusionPipeline.from_pretrained(MODEL).scheduler
+    assert type(exported.scheduler) is type(theirs)
+    assert exported.scheduler.config == theirs.config
 
 
 def test_before_training_the_stage_to_run_is_named(project: Path) -> None:
