@@ -55,7 +55,7 @@ def denoise(
     is_guided = params.guidance_scale > 1
     context = torch.cat(embeds) if is_guided else embeds[1]
     context = context.to(unet.device, unet.dtype)
-    noise_scheduler.set_timesteps(params.num_inference_steps, device=unet.device)
+    set_timesteps(noise_scheduler, params.num_inference_steps)
     latents = latents.to(unet.device) * noise_scheduler.init_noise_sigma
     for timestep in noise_scheduler.timesteps:
         model_input = torch.cat([latents, latents]) if is_guided else latents
@@ -68,3 +68,13 @@ def denoise(
             model_pred, timestep, latents, generator=list(generators)
         ).prev_sample
     return latents
+
+
+def set_timesteps(noise_scheduler: SchedulerMixin, num_inference_steps: int) -> None:
+    """Choose the timesteps, distinct ones in [0, T).
+
+    Where all T are taken, the offset of Stable Diffusion's schedule would lead to one that is not.
+    """
+    if num_inference_steps == noise_scheduler.config.num_train_timesteps:
+        noise_scheduler.register_to_config(timestep_spacing="trailing")
+    noise_scheduler.set_timesteps(num_inference_steps)

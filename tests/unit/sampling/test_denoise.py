@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.base.components import (
     load_scheduler_config,
@@ -13,12 +15,45 @@ from stages.config.params import BaseParams
 from stages.sampling.denoise import SCHEDULERS, build_scheduler, denoise
 from stages.sampling.noise import build_generators, draw_initial_latents
 from tests.tiny import IMAGE_SIZE_PX
+from tests.tiny import build_scheduler as build_tiny_scheduler
 from tests.unit.conftest import build_sample_params
 
 CPU = torch.device("cpu")
 PROMPTS = ["a photo of a cat", "a blue coffee mug on a wooden table", "a dog"]
 SEEDS = [5, 6, 7]
+GOAL = 0.7
 SHAPE = (4, IMAGE_SIZE_PX // 2, IMAGE_SIZE_PX // 2)
+
+
+class Knowing(nn.Module):
+    """Predicts the noise of latents that are all `GOAL` once it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.device, self.dtype = CPU, torch.float32
+        self.timesteps: list[float] = []
+
+    def forward(self, latents: Tensor, timestep: Tensor, **_: object) -> SimpleNamespace:
+        self.timesteps.append(timestep.item())
+        alpha = build_tiny_scheduler().alphas_cumprod[timestep.round().long()]
+        return SimpleNamespace(sample=(latents - alpha.sqrt() * GOAL) / (1 - alpha).sqrt())
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("num_steps", [1, 2, 30, 500, 999, 1000])
+def test_any_allowed_number_of_steps_ends_where_the_model_points(name: str, num_steps: int) -> None:
+    params = build_sample_params(scheduler=name, num_inference_steps=num_steps, guidance_scale=1)
+    model, generators = Knowing(), build_generators(SEEDS)
+    latents = draw_initial_latents(generators, (4, 2, 2))
+    noise_scheduler = build_scheduler(dict(build_tiny_scheduler().config), name)
+    embeds = (torch.zeros(3, 2, 2),) * 2
+    found = denoise(model, noise_scheduler, latents, embeds, params, generators)
+    assert found.isfinite().all()
+    # A single step of leading spacing starts, and so ends, where there is hardly any noise.
+    assert num_steps == 1 or (found - GOAL).abs().max() < 0.15
+    assert len(set(model.timesteps)) == num_steps
+    assert all(0 <= timestep <= 999 for timestep in model.timesteps)
 
 
 def denoise_prompts(base: BaseParams, rows: list[int], **changes: object) -> Tensor:
