@@ -2,17 +2,20 @@
 
 One training in float32, then the same prompts and noise sampled in three ways, each as baseline and
 as fine-tuned: all in float32; in fp16 as attune does it, with trained layers in float32; and in
-fp16 with all weights rounded. Wants data/latents.safetensors: `dvc repro encode`.
+fp16 with all weights rounded. CPUs are slow at fp16, so it is imitated: each operation of the U-Net
+computes in float32, and its result is rounded. Wants data/latents.safetensors: `dvc repro encode`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 from stages.adapters.methods import apply_weights, choose_weights, copy_weights
 from stages.base.components import (
@@ -37,7 +40,7 @@ from stages.training.lesson import Lesson
 from stages.training.train import build_training, train
 
 LEARNING_RATE, NUM_STEPS = 1e-6, 400
-NUM_PROMPTS, PICTURES_EACH = 16, 2
+NUM_PROMPTS, PICTURES_EACH = 24, 2
 HALF = DTYPES["fp16"]
 
 
@@ -46,6 +49,17 @@ class Drawn(NamedTuple):
 
     pixels: np.ndarray
     clip_cosine: np.ndarray
+
+
+class RoundResults(TorchDispatchMode):
+    """Rounds what each operation results in to fp16; views are left alone, as of weights."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        result = func(*args, **(kwargs or {}))
+        return result if func.is_view else tree_map(_round, result)
 
 
 def describe_precision() -> list[str]:
@@ -93,13 +107,9 @@ def train_slowly(params: Params) -> Mapping[str, torch.Tensor]:
 
 def draw(params: Params, weights: Mapping[str, torch.Tensor], way: str) -> Drawn:
     """Sample and score both variants."""
-    start, tuned, base = (load_unet(params.chosen) for _ in range(3))
+    start, tuned = (load_unet(params.chosen) for _ in range(2))
     apply_weights(tuned, dict(weights), params.finetune)
-    for unet in (start, tuned):
-        if way == "kept":
-            cast_but_updates(unet, base, HALF)
-        elif way == "rounded":
-            nn.Module.to(unet, HALF)
+    start, tuned = (convert(params, unet, way) for unet in (start, tuned))
     prompts = list_prompts(params)
     scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
     before, after = (sample(params, unet, prompts) for unet in (start, tuned))
@@ -107,6 +117,26 @@ def draw(params: Params, weights: Mapping[str, torch.Tensor], way: str) -> Drawn
         after.astype(float) - before,
         score(scorer, after, prompts) - score(scorer, before, prompts),
     )
+
+
+def convert(params: Params, unet: UNet2DConditionModel, way: str) -> UNet2DConditionModel:
+    """A U-Net that computes as `unet` would in this way."""
+    base, imitation = load_unet(params.chosen), load_unet(params.chosen)
+    if way == "float32":
+        return unet
+    if way == "kept":
+        cast_but_updates(unet, base, HALF)
+    else:
+        nn.Module.to(unet, HALF)
+    imitation.load_state_dict(unet.state_dict())  # in float32 again
+    forward = imitation.forward
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        with RoundResults():
+            return forward(*args, **kwargs)
+
+    imitation.forward = compute
+    return imitation
 
 
 def list_prompts(params: Params) -> list[str]:
@@ -151,3 +181,8 @@ def score(scorer: Scorer, images: np.ndarray, prompts: Sequence[str]) -> np.ndar
 def correlate(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's r over all values."""
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def _round(value: Any) -> Any:
+    is_float = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return value.to(HALF).float() if is_float else value
