@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.base.components import choose_device, load_text_encoder, load_vae
+from stages.base.components import load_text_encoder, load_vae
+from stages.base.device import choose_device
 from stages.base.latents import encode_posterior, measure_latents, to_pixel_values
 from stages.base.prompts import encode_distinct
 from stages.config import paths

@@ -31,12 +31,11 @@ from stages.adapters.methods import (
 from stages.base.components import (
     DTYPES,
     Models,
-    choose_device,
-    choose_precision,
     load_models,
     load_noise_scheduler,
     load_unet,
 )
+from stages.base.device import choose_device, choose_precision
 from stages.base.identity import fingerprint_weights
 from stages.base.prompts import encode_prompts, list_distinct
 from stages.config import paths

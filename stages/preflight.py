@@ -21,11 +21,11 @@ from stages.adapters.methods import choose_weights
 from stages.adapters.word import check_new, find_initializer
 from stages.base.base_files import describe_base
 from stages.base.components import (
-    choose_device,
     load_models,
     load_scheduler_config,
     load_text_encoder,
 )
+from stages.base.device import choose_device, describe_device, require_device
 from stages.base.prompts import find_cut_text
 from stages.config import paths
 from stages.config.mistakes import UserError, show
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def require_all(params: Params, taught: Taught | None) -> None:
-    """Look for base, scorer, prompts and pictures, before the long work of reading them.
+    """Look for device, base, scorer, prompts and pictures, before the long work of reading them.
 
     Raises:
         UserError: A line for each that is neither here nor can be downloaded, or is wrong.
@@ -68,6 +68,7 @@ def require_all(params: Params, taught: Taught | None) -> None:
     base = params.chosen
     scorer = describe_scorer(base.scorer, base.scorer_pretrained)
     looks: list[Callable[[], object]] = [
+        lambda: require_device(base),
         lambda: require_model(describe_base(base)),
         lambda: scorer and require_model(scorer),
         lambda: build_all_prompts(params, taught),
@@ -99,7 +100,8 @@ def open_models(params: Params, foreign: Foreign | None) -> None:
     The base's U-Net has to have what the method trains, and what is imported has to fit the base.
     """
     base = params.chosen
-    logger.info("preflight: base %s, scorer %s", base.model, base.scorer)
+    what = (base.model, base.scorer, describe_device(choose_device()), base.precision)
+    logger.info("preflight: base %s, scorer %s, on %s in %s", *what)
     load_scheduler_config(base)
     models = load_models(base)
     if foreign:

@@ -14,13 +14,8 @@ from diffusers import UNet2DConditionModel
 
 from stages.adapters.applied import apply_finetuned
 from stages.adapters.word import spell
-from stages.base.components import (
-    Models,
-    choose_device,
-    load_text_encoder,
-    load_unet,
-    load_vae,
-)
+from stages.base.components import Models, load_text_encoder, load_unet, load_vae
+from stages.base.device import choose_device
 from stages.base.identity import fingerprint_weights
 from stages.base.prompts import encode_distinct
 from stages.config import paths

@@ -3,7 +3,6 @@
 Only safetensors and JSON are read: no pickle, no remote code. Weights arrive as float32 on the CPU.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +26,6 @@ from stages.config.mistakes import UserError
 from stages.config.params import BaseParams
 from stages.files.hub import is_local
 
-logger = logging.getLogger(__name__)
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -44,21 +41,6 @@ class Models(NamedTuple):
     def parts(self) -> dict[str, Any]:
         """The models by the names of their folders."""
         return {"unet": self.unet, "text_encoder": self.text_encoder, "vae": self.vae}
-
-
-def choose_device() -> torch.device:
-    """The first of CUDA, Apple's MPS and the CPU that is there."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def choose_precision(base: BaseParams, device: torch.device) -> str:
-    """The precision of the frozen U-Net: the base's own, but fp32 for fp16 without CUDA."""
-    if base.precision == "fp16" and device.type != "cuda":
-        logger.warning("precision fp16 needs a CUDA GPU; computing in fp32 on %s", device.type)
-        return "fp32"
-    return base.precision
 
 
 def load_unet(base: BaseParams) -> UNet2DConditionModel:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from stages.base.components import (
     DTYPES,
-    choose_device,
-    choose_precision,
     load_scheduler_config,
     load_unet,
     load_vae,
 )
+from stages.base.device import choose_device, choose_precision
 from stages.base.latents import decode_latents, measure_latents, to_uint8
 from stages.config.params import BaseParams, DenoiseParams
 from stages.sampling.context import project_context_once

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from stages.base.components import choose_device
+from stages.base.device import choose_device
 from stages.config.params import FinetuneParams
 from stages.tiny.recipe import SCRATCH
 from stages.training.batches import seed_generator

@@ -19,7 +19,8 @@ from stages.adapters.word import (
     spell,
     start_rows,
 )
-from stages.base.components import choose_device, load_text_encoder, load_unet, load_vae
+from stages.base.components import load_text_encoder, load_unet, load_vae
+from stages.base.device import choose_device
 from stages.base.identity import fingerprint_weights
 from stages.base.latents import encode_posterior, to_pixel_values
 from stages.base.prompts import encode_distinct

@@ -20,13 +20,13 @@ from torch.utils._pytree import tree_map
 from stages.adapters.methods import apply_weights, choose_weights, copy_weights
 from stages.base.components import (
     DTYPES,
-    choose_device,
     load_noise_scheduler,
     load_scheduler_config,
     load_text_encoder,
     load_unet,
     load_vae,
 )
+from stages.base.device import choose_device
 from stages.base.prompts import encode_prompts
 from stages.config.params import Params, load_params
 from stages.finetune import read_encoded_pairs

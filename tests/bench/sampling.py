@@ -6,7 +6,8 @@ from functools import cache
 import torch
 from diffusers import StableDiffusionPipeline
 
-from stages.base.components import choose_device, load_text_encoder, load_unet
+from stages.base.components import load_text_encoder, load_unet
+from stages.base.device import choose_device
 from stages.base.latents import measure_latents
 from stages.base.prompts import encode_prompts
 from stages.config.params import load_params

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.adapters.methods import choose_weights
-from stages.base.components import DTYPES, choose_device
+from stages.base.components import DTYPES
+from stages.base.device import choose_device
 from stages.config.params import FinetuneParams, load_params
 from stages.run.cost import measure_peak_memory
 from stages.sampling.noise import build_generators, draw_initial_latents

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from stages.base.components import (
-    choose_precision,
     load_noise_scheduler,
     load_text_encoder,
     load_unet,
@@ -60,9 +59,3 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
         load_unet(build_base_params(tmp_path))
     assert "is incomplete or damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_fp16_needs_cuda(base_folder: Path) -> None:
-    base = build_base_params(base_folder, precision="fp16")
-    assert choose_precision(base, CPU) == "fp32"
-    assert choose_precision(base, torch.device("cuda")) == "fp16"
