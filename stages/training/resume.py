@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.files.tensors import read_checkpoint, write_tensors
+from stages.files.tensors import read_checkpoint
 from stages.run.interrupt import defer_interrupt
 from stages.run.processes import is_main_process
+from stages.training.checkpoints import CheckpointWriter
 from stages.training.lesson import Lesson
 from stages.training.optimizer import pack_state, unpack_state
 from stages.training.parallel import reduce
@@ -54,7 +55,7 @@ def run_training(
         name: What people see at the progress bar.
         note_progress: Called whenever the checkpoint has been saved.
     """
-    params = training.params
+    params, pack = training.params, lambda: pack_checkpoint(training, history)
     if tensors := read_checkpoint(checkpoint):
         history = unpack_checkpoint(training, tensors)
         logger.info("%s: goes on after step %d", name, len(history.steps))
@@ -63,30 +64,28 @@ def run_training(
     steps = train(training, lesson, history.next_step)
     num_done, num_steps = len(history.steps), params.max_train_steps
     bar = tqdm(total=num_steps, initial=num_done, desc=name, disable=not is_main_process())
-    with bar, defer_interrupt() as is_interrupted:
+    writer = CheckpointWriter(checkpoint, note_progress)
+    with bar, defer_interrupt() as is_interrupted, writer:
         for record in steps:
             step, is_last = record.step, record.step == num_steps
             history.steps.append(record)
             if is_last or step % params.validation_steps == 0:
                 loss = measure_validation_loss(training, lesson)
                 history.validation.append((step, loss))
-            # All processes have to stop after the same step.
+            # All processes have to stop after the same step, and to pack the same checkpoints.
             is_stopping = reduce(training.accelerator, float(is_interrupted()), "sum") > 0
-            if is_last or step % params.checkpoint_steps == 0 or is_stopping:
-                write_checkpoint(checkpoint, training, history)
-                note_progress()
+            is_due = step % params.checkpoint_steps == 0 and (
+                reduce(training.accelerator, float(not writer.is_affordable()), "sum") == 0
+            )
+            if is_last or is_due or is_stopping:
+                writer.write(pack)
             bar.set_postfix(loss=f"{record.loss:.4f}", refresh=False)
             bar.update()
             if is_stopping:
+                writer.finish()
                 raise KeyboardInterrupt(f"after step {step}; the same command goes on from there")
+        writer.finish()
     return history
-
-
-def write_checkpoint(path: Path, training: Training, history: History) -> None:
-    """Write the state of the training, to which all processes contribute their shards, if any."""
-    tensors = pack_checkpoint(training, history)
-    if is_main_process():
-        write_tensors(path, tensors)
 
 
 def pack_checkpoint(training: Training, history: History) -> dict[str, Tensor]:

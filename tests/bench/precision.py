@@ -1,12 +1,13 @@
 """What half precision leaves of a small update: the tiny base trained at the paper's rate, 1e-6.
 
 One training in float32, then the same prompts and noise sampled in three ways, each as baseline and
-as fine-tuned: all in float32; in fp16 as attune does it, with trained layers in float32; and in
-fp16 with all weights rounded. CPUs are slow at fp16, so it is imitated: each operation of the U-Net
+as fine-tuned: all in float32; in half precision as attune does it, with trained layers in float32;
+and with all weights rounded. CPUs are slow at fp16, so it is imitated: each operation of the U-Net
 computes in float32, and its result is rounded. Wants data/latents.safetensors: `dvc repro encode`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ from stages.training.train import build_training, train
 
 LEARNING_RATE, NUM_STEPS = 1e-6, 400
 NUM_PROMPTS, PICTURES_EACH = 24, 2
-HALF = DTYPES["fp16"]
+HALVES = ("fp16", "bf16")
 
 
 class Drawn(NamedTuple):
@@ -52,28 +53,31 @@ class Drawn(NamedTuple):
 
 
 class RoundResults(TorchDispatchMode):
-    """Rounds what each operation results in to fp16; views are left alone, as of weights."""
+    """Rounds what each operation results in; views are left alone, as of weights."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.round = partial(_round, dtype)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         del types
         result = func(*args, **(kwargs or {}))
-        return result if func.is_view else tree_map(_round, result)
+        return result if func.is_view else tree_map(self.round, result)
 
 
 def describe_precision() -> list[str]:
     """The table, and above it how large the update is."""
     params = load_params()
     weights = train_slowly(params)
-    tuned = load_unet(params.chosen)
-    apply_weights(tuned, weights, params.finetune)
-    size = measure_update(tuned, load_unet(params.chosen), HALF)
-    drawn = {
-        "float32": draw(params, weights, "float32"),
-        "fp16, trained layers in float32": draw(params, weights, "kept"),
-        "fp16, all weights rounded": draw(params, weights, "rounded"),
-    }
+    tuned, base = load_unet(params.chosen), load_unet(params.chosen)
+    apply_weights(tuned, dict(weights), params.finetune)
+    sizes = {half: measure_update(tuned, base, DTYPES[half]) for half in HALVES}
+    drawn = {"float32": draw(params, weights)}
+    for half in HALVES:
+        for is_kept, what in ((True, "trained layers in float32"), (False, "all rounded")):
+            drawn[f"{half}, {what}"] = draw(params, weights, DTYPES[half], is_kept)
     truth = drawn["float32"]
     rows = [
         f"| {name} | {np.abs(d.pixels).mean():.4f} | {(d.pixels != 0).mean():.2%} "
@@ -83,7 +87,7 @@ def describe_precision() -> list[str]:
     ]
     return [
         f"{NUM_STEPS} steps at {LEARNING_RATE:g}, {len(truth.clip_cosine)} pictures of each:",
-        ", ".join(f"{name} {value:.6g}" for name, value in size.items()),
+        *(f"{half}: {size}" for half, size in sizes.items()),
         "",
         "| way | levels | changed | r of pixels | CLIP | sd | r of CLIP |",
         f"|{' --- |' * 7}",
@@ -105,11 +109,17 @@ def train_slowly(params: Params) -> Mapping[str, torch.Tensor]:
     return copy_weights(chosen)
 
 
-def draw(params: Params, weights: Mapping[str, torch.Tensor], way: str) -> Drawn:
+def draw(
+    params: Params,
+    weights: Mapping[str, torch.Tensor],
+    dtype: torch.dtype = torch.float32,
+    is_kept: bool = True,
+) -> Drawn:
     """Sample and score both variants."""
-    start, tuned = (load_unet(params.chosen) for _ in range(2))
+    start, tuned = load_unet(params.chosen), load_unet(params.chosen)
     apply_weights(tuned, dict(weights), params.finetune)
-    start, tuned = (convert(params, unet, way) for unet in (start, tuned))
+    if dtype != torch.float32:
+        start, tuned = (imitate(params, unet, dtype, is_kept) for unet in (start, tuned))
     prompts = list_prompts(params)
     scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
     before, after = (sample(params, unet, prompts) for unet in (start, tuned))
@@ -119,20 +129,20 @@ def draw(params: Params, weights: Mapping[str, torch.Tensor], way: str) -> Drawn
     )
 
 
-def convert(params: Params, unet: UNet2DConditionModel, way: str) -> UNet2DConditionModel:
-    """A U-Net that computes as `unet` would in this way."""
-    base, imitation = load_unet(params.chosen), load_unet(params.chosen)
-    if way == "float32":
-        return unet
-    if way == "kept":
-        cast_but_updates(unet, base, HALF)
+def imitate(
+    params: Params, unet: UNet2DConditionModel, dtype: torch.dtype, is_kept: bool
+) -> UNet2DConditionModel:
+    """A U-Net that computes as `unet` would in half precision."""
+    if is_kept:
+        cast_but_updates(unet, load_unet(params.chosen), dtype)
     else:
-        nn.Module.to(unet, HALF)
+        nn.Module.to(unet, dtype)
+    imitation = load_unet(params.chosen)
     imitation.load_state_dict(unet.state_dict())  # in float32 again
     forward = imitation.forward
 
     def compute(*args: Any, **kwargs: Any) -> Any:
-        with RoundResults():
+        with RoundResults(dtype):
             return forward(*args, **kwargs)
 
     imitation.forward = compute
@@ -183,6 +193,6 @@ def correlate(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
-def _round(value: Any) -> Any:
+def _round(dtype: torch.dtype, value: Any) -> Any:
     is_float = isinstance(value, torch.Tensor) and value.dtype == torch.float32
-    return value.to(HALF).float() if is_float else value
+    return value.to(dtype).float() if is_float else value

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from stages.adapters.methods import choose_weights
 from stages.base.components import load_unet
 from stages.config.params import Params, load_params
-from stages.files.tensors import write_tensors
 from stages.run.memory import keep_freed_memory
 from stages.training.batches import EncodedPairs
+from stages.training.checkpoints import CheckpointWriter
 from stages.training.optimizer import resolve_learning_rate
 from stages.training.resume import History, pack_checkpoint
 from stages.training.train import Training, build_training, train
@@ -67,14 +67,15 @@ def _time_usual() -> float:
 
 
 def measure_checkpoints(folder: Path) -> float:
-    """The part of training's time that checkpoints take at the interval of params.yaml."""
+    """The part of training's time that it waits for checkpoints at the interval of params.yaml."""
     training, pairs = _build_ours()
     history = History(list(train(training, as_lesson(training, pairs))))
     seconds = []
-    for _ in range(NUM_CHECKPOINTS):
-        started = time.perf_counter()
-        write_tensors(folder / "checkpoint.safetensors", pack_checkpoint(training, history))
-        seconds.append(time.perf_counter() - started)
+    with CheckpointWriter(folder / "checkpoint.safetensors") as writer:
+        for _ in range(NUM_CHECKPOINTS):
+            writer.write(lambda: pack_checkpoint(training, history))
+            seconds.append(writer.waited_s)
+            writer.finish()
     step = statistics.median(step.duration_s for step in history.steps)
     between = step * training.params.checkpoint_steps
     sys.stdout.write(f"a checkpoint: {statistics.median(seconds):.3f} s, every {between:.1f} s\n")

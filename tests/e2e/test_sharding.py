@@ -17,7 +17,7 @@ from stages import encode, finetune
 from stages.config import paths
 from stages.files.tables import read_csv
 from stages.run.processes import SHARDED, get_rank
-from stages.training import resume
+from stages.training import checkpoints
 from stages.training.resume import History
 from stages.training.train import Training
 from tests.e2e.processes import run_processes
@@ -148,19 +148,18 @@ def read_result(project: Path, count: int) -> Result:
 
 def finetune_and_measure() -> None:
     """Run `finetune`, note what this process holds in the end, and keep each checkpoint."""
-    train_to_the_end, write = finetune.run_training, resume.write_checkpoint
+    train_to_the_end, write = finetune.run_training, checkpoints.write_tensors
 
     def run_training(training: Training, *args: object) -> History:
         history = train_to_the_end(training, *args)
         Path(f"held_{get_rank()}.json").write_text(json.dumps(measure_held(training)))
         return history
 
-    def write_checkpoint(path: Path, training: Training, history: History) -> None:
-        write(path, training, history)
-        if get_rank() == 0:
-            shutil.copyfile(path, f"checkpoint_{len(history.steps)}.safetensors")
+    def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        write(path, tensors)
+        shutil.copyfile(path, f"checkpoint_{len(tensors['steps'])}.safetensors")
 
-    finetune.run_training, resume.write_checkpoint = run_training, write_checkpoint
+    finetune.run_training, checkpoints.write_tensors = run_training, write_tensors
     finetune.main()
 
 
