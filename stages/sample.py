@@ -26,6 +26,7 @@ from stages.files.tables import SAMPLES_SCHEMA, read_prompts
 from stages.files.tensors import hash_inputs, read_finetuned
 from stages.run.cost import Meter, write_cost
 from stages.run.entry import run_stage
+from stages.run.peaks import watch_part
 from stages.run.processes import get_rank, is_main_process, join_processes
 from stages.run.scratch import hash_code, mark_finished, use_folder
 from stages.sampling.batches import count_pictures, plan_pictures, publish, sample_table
@@ -58,7 +59,7 @@ def main(variant: str = "") -> None:
         embeds = dict(zip(*encode_distinct(tokenizer, text_encoder, spelled, spill), strict=True))
         scratch = locate_scratch(variant, rows.assign(asked=spelled), params, unet)
         sampler = build_sampler(base, params.sample, unet, embeds, models.vae)
-        with Meter(scratch / "cost.json") as meter:
+        with Meter(scratch / "cost.json") as meter, watch_part("sampling"):
             table = sample_table(sampler, rows, spelled, scratch, meter.note)
             cost = meter.note()
     if is_main_process():

@@ -10,12 +10,13 @@ import os
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
 from stages.files.tables import read_json, write_json
+from stages.run.peaks import read_peaks
 from stages.run.processes import count_local_processes, count_processes, is_main_process
 
 PERIOD_S = 15
@@ -33,12 +34,14 @@ class Cost:
         is_energy_estimated: No counter of the processor could be read, or not on all machines, so
             that a part is its rated power times its load.
         peak_memory_mib: Of the main process: on the GPU if there is one, else on the CPU.
+        peaks_mib: The same on the GPU by part of the work; empty on a CPU, whose peak is one.
     """
 
     duration_s: float = 0.0
     energy_wh: float = 0.0
     is_energy_estimated: bool = False
     peak_memory_mib: float = 0.0
+    peaks_mib: dict[str, float] = field(default_factory=dict)
 
     def __add__(self, other: "Cost") -> "Cost":
         """What both took, one after the other."""
@@ -47,6 +50,10 @@ class Cost:
             energy_wh=self.energy_wh + other.energy_wh,
             is_energy_estimated=self.is_energy_estimated or other.is_energy_estimated,
             peak_memory_mib=max(self.peak_memory_mib, other.peak_memory_mib),
+            peaks_mib={
+                part: max(self.peaks_mib.get(part, 0.0), other.peaks_mib.get(part, 0.0))
+                for part in {**self.peaks_mib, **other.peaks_mib}
+            },
         )
 
 
@@ -91,7 +98,9 @@ class Meter:
     def note(self) -> Cost:
         """Write down what the work took up to now, in this run and those before; return it."""
         duration_s = time.perf_counter() - self._start_s
-        cost = self._earlier + Cost(duration_s, peak_memory_mib=measure_peak_memory())
+        cost = self._earlier + Cost(
+            duration_s, peak_memory_mib=measure_peak_memory(), peaks_mib=read_peaks()
+        )
         if self._energy:
             energy_wh = self._energy.read_power_w() * duration_s / 3600
             cost += Cost(energy_wh=energy_wh, is_energy_estimated=self._energy.is_estimated)
@@ -158,7 +167,7 @@ def measure_peak_memory() -> float:
     import torch  # noqa: PLC0415  # the report does without
 
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+        return max(read_peaks().values(), default=0.0)
     if sys.platform == "win32":  # which has no `resource`
         return 0.0
     import resource  # noqa: PLC0415

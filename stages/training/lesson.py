@@ -29,6 +29,7 @@ from stages.files.images import decode_image
 from stages.files.pictures import IMAGE, read_parts
 from stages.files.tables import SAMPLES_SCHEMA
 from stages.files.taught import Taught
+from stages.run.peaks import watch_part
 from stages.sampling.batches import plan_pictures, sample_table
 from stages.sampling.sampler import build_sampler
 from stages.training.batches import (
@@ -191,6 +192,7 @@ def build_prior_lesson(
     return PriorLesson(weights, *pairs, params, noise_scheduler, prior=prior)
 
 
+@watch_part("prior")
 def sample_prior(
     base: BaseParams, params: FinetuneParams, taught: Taught, scratch: Path
 ) -> EncodedPairs:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from stages.files.tensors import read_checkpoint
 from stages.run.interrupt import defer_interrupt
+from stages.run.peaks import watch_part
 from stages.run.processes import is_main_process
 from stages.training.checkpoints import CheckpointWriter
 from stages.training.lesson import Lesson
@@ -65,7 +66,7 @@ def run_training(
     num_done, num_steps = len(history.steps), params.max_train_steps
     bar = tqdm(total=num_steps, initial=num_done, desc=name, disable=not is_main_process())
     writer = CheckpointWriter(checkpoint, note_progress)
-    with bar, defer_interrupt() as is_interrupted, writer:
+    with bar, defer_interrupt() as is_interrupted, writer, watch_part("training"):
         for record in steps:
             step, is_last = record.step, record.step == num_steps
             history.steps.append(record)

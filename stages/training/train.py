@@ -15,6 +15,7 @@ from torch import nn
 
 from stages.base.components import DTYPES
 from stages.config.params import FinetuneParams
+from stages.run.peaks import watch_part
 from stages.run.processes import is_sharded
 from stages.training.full_precision import keep_trained_in_full
 from stages.training.lesson import Lesson
@@ -141,6 +142,7 @@ def measure_frozen(unet: nn.Module, lesson: Lesson, precision: str) -> float:
 
 
 @torch.no_grad()
+@watch_part("validation")
 def measure_validation_loss(training: Training, lesson: Lesson) -> float:
     """Mean loss of what will be kept over the validation pairs of the lesson; nan without any.
 

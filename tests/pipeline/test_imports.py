@@ -28,7 +28,8 @@ LIBRARY_HOMES = {
         "stages/files/tensors.py",
         "stages/score.py",
         "stages/run/launch.py",  # its processes are watched by torch's agent
-        "stages/run/cost.py",  # a GPU's peak memory
+        "stages/run/cost.py",  # whether there is a GPU
+        "stages/run/peaks.py",  # its peak memory
         "stages/tiny",
     ),
     "plotly": ("stages/reporting",),
