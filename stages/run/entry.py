@@ -19,6 +19,7 @@ from pathlib import Path
 
 from stages.config.mistakes import UserError
 from stages.run.memory import keep_freed_memory
+from stages.run.numbers import ask_for_exact_numbers
 from stages.run.processes import (
     end_with_launcher,
     get_rank,
@@ -57,6 +58,7 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
     gc.enable()  # as it was, too
     _set_up_logging()
     keep_freed_memory()
+    ask_for_exact_numbers()
     end_with_launcher()
     name = " ".join([Path(sys.argv[0]).stem, *args])
     start = time.perf_counter()
