@@ -52,7 +52,7 @@ def measure_update(unet: nn.Module, base: nn.Module, dtype: torch.dtype) -> dict
     """How large an update is, and how much of it is left in `dtype`; nothing if there is none.
 
     What is left is 1 minus the error of the update, in units of the update, both as root mean
-    squares over all weights that have one.
+    squares over all weights that have one; 0 where the error is larger.
 
     Returns:
         `update_rms`; `update_kept`, by `cast_but_updates`; `update_kept_if_rounded`, if weights
@@ -70,7 +70,7 @@ def measure_update(unet: nn.Module, base: nn.Module, dtype: torch.dtype) -> dict
             errors[name] += (applied.double() - rounded.double() - update).square().sum().item()
     if not count:
         return {}
-    kept = {name: 1 - math.sqrt(error / size) for name, error in errors.items()}
+    kept = {name: max(0.0, 1 - math.sqrt(error / size)) for name, error in errors.items()}
     return {"update_rms": math.sqrt(size / count), **kept}
 
 

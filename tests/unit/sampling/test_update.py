@@ -112,3 +112,7 @@ def test_what_is_left_of_an_update_is_measured() -> None:
         }
     )
     assert measure_update(base, base, torch.bfloat16) == {}
+    # From just below the middle of 1 and its neighbour to just above: all of 2^-7, where 2^-13 was.
+    base.weight.data.fill_(1 + 2**-8 - 2**-14)
+    trained.weight.data.fill_(1 + 2**-8 + 2**-14)
+    assert measure_update(trained, base, torch.bfloat16)["update_kept_if_rounded"] == 0
