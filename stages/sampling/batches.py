@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from stages.files.tables import SAMPLES_SCHEMA
 from stages.run.interrupt import defer_interrupt
 from stages.run.processes import count_processes, is_main_process, share_out, wait_for_all
 from stages.sampling.noise import derive_seed
-from stages.sampling.sampler import Sampler, sample_pictures, use_workers
+from stages.sampling.sampler import Sampled, Sampler, sample_pictures, use_workers
 
 logger = logging.getLogger(__name__)
 
@@ -154,13 +155,17 @@ def _sample_missing(
         logger.info("sample: goes on after %d pictures", num_done)
     is_silent = not is_main_process()
     bar = tqdm(total=len(rows), initial=num_done, desc="sample", unit="picture", disable=is_silent)
-    with bar, use_workers(sampler) as workers, defer_interrupt() as is_interrupted:
+    # Files are written by a thread of their own: a GPU has nothing to do meanwhile.
+    writer, is_held = ThreadPoolExecutor(1), defer_interrupt()
+    with bar, writer, use_workers(sampler) as workers, is_held as is_interrupted:
 
-        def sample(first: int) -> int:
-            return _sample_batch(sampler, rows.iloc[first : first + size], files[first])
+        def sample(first: int) -> Future[int]:
+            part = rows.iloc[first : first + size]
+            sampled = sample_pictures(sampler, part["asked"].tolist(), part["seed"].tolist())
+            return writer.submit(_write_batch, part, sampled, files[first])
 
-        for count in workers.map(sample, share_out(waiting)):
-            bar.update(count * count_processes())  # the others are about as far
+        for written in workers.map(sample, share_out(waiting)):
+            bar.update(written.result() * count_processes())  # the others are about as far
             note_progress()
             if is_interrupted():
                 workers.shutdown(cancel_futures=True)  # after the batches under way
@@ -168,8 +173,7 @@ def _sample_missing(
     wait_for_all()
 
 
-def _sample_batch(sampler: Sampler, rows: pd.DataFrame, path: Path) -> int:
-    sampled = sample_pictures(sampler, rows["asked"].tolist(), rows["seed"].tolist())
+def _write_batch(rows: pd.DataFrame, sampled: Sampled, path: Path) -> int:
     images = [encode_png(Image.fromarray(image)) for image in sampled.images]
     write_pictures(rows.assign(is_finite=sampled.is_finite), images, path, SAMPLES_SCHEMA)
     return len(rows)

@@ -46,11 +46,12 @@ def compute_loss(
 
     With `snr_gamma` each picture's error is weighted by its timestep, see `weigh_timesteps`.
     """
+    dtype = next(unet.parameters()).dtype  # `unet.dtype` walks all modules: a millisecond a call
     noisy_latents = noise_scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
     model_pred = unet(
-        noisy_latents.to(unet.dtype),
+        noisy_latents.to(dtype),
         batch.timesteps,
-        encoder_hidden_states=batch.prompt_embeds.to(unet.dtype),
+        encoder_hidden_states=batch.prompt_embeds.to(dtype),
     ).sample
     target = compute_target(noise_scheduler, batch)
     if snr_gamma is None:

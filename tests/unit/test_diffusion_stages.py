@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -393,6 +394,29 @@ def interrupt_after(train: object, num_steps: int) -> object:
             yield step
 
     return interrupted
+
+
+def test_pictures_are_written_while_the_next_ones_are_sampled(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling, in_time = [threading.Event() for _ in range(2)], []
+    draw, write = batches.sample_pictures, batches.write_pictures
+
+    def sample_pictures(*args: object) -> object:
+        next(event for event in sampling if not event.is_set()).set()
+        return draw(*args)
+
+    def write_pictures(*args: object) -> None:
+        in_time.append(sampling[1].wait(10))  # of the second of two batches
+        write(*args)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # one worker, as on a GPU
+    monkeypatch.setattr(batches, "sample_pictures", sample_pictures)
+    monkeypatch.setattr(batches, "write_pictures", write_pictures)
+    edit_params(project, "sample", batch_size=3)
+    sample.main("baseline")
+    assert in_time
+    assert all(in_time)
 
 
 def count_pictures(sample_pictures: object, sizes: list[int]) -> object:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,8 @@ def build_schedule(prediction_type: str) -> DDPMScheduler:
 class Recorder:
     """A U-Net that predicts 0 and keeps what it was given."""
 
-    dtype = torch.float32
+    def parameters(self) -> Iterator[Tensor]:
+        yield torch.zeros(1)
 
     def __call__(self, sample: Tensor, timesteps: Tensor, encoder_hidden_states: Tensor) -> object:
         self.sample = sample
