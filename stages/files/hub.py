@@ -10,13 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    constants,
+    hf_hub_download,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -122,6 +129,30 @@ def require_model(model: Model) -> None:
             f"or add `--local-dir FOLDER` to it, carry the folder here and set {model.setting}"
         ) from None
     logger.info("downloading from %s: %s, %.2f GB in all", model.name, files, size / 1e9)
+
+
+def fetch_model(model: Model) -> None:
+    """Download what is missing of a model on the hub: of each need the first file that it has.
+
+    For libraries that try another file when a download fails, and then name only that one.
+
+    Raises:
+        UserError: One line: which download failed, why, and what brings the file.
+    """
+    for need in model.wanted:
+        if any(map(model._find, need)):
+            continue
+        for file in need:
+            try:
+                hf_hub_download(model.name, file, revision=model.revision)
+            except RemoteEntryNotFoundError:
+                continue
+            except (OSError, ValueError, httpx.HTTPError) as error:
+                raise UserError(
+                    f"{model.what} {model.name} ({model.key}): the download of {file} failed; "
+                    f"{_word_refusal(model, error)}; run it again, or `{model.download_command}`"
+                ) from None
+            break
 
 
 def _ask_hub(model: Model, missing: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from stages.config.mistakes import UserError
-from stages.files.hub import Model
+from stages.files.hub import Model, fetch_model
 
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
@@ -75,6 +75,8 @@ def load_scorer(name: str, pretrained: str | None) -> Scorer:
     _check_activation(name, pretrained)
     if name.startswith(LOCAL_PREFIX):
         _check_folder(Path(name.removeprefix(LOCAL_PREFIX)))
+    if on_hub := describe_scorer(name, pretrained):
+        fetch_model(on_hub)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(

@@ -7,7 +7,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from stages.config.mistakes import UserError
-from stages.files.hub import Model, require_model
+from stages.files.hub import Model, fetch_model, require_model
 from tests.fake_hub import COMMIT, FakeHub, serve_hub, write_cache
 
 NAME = "somebody/model"
@@ -208,3 +208,25 @@ def test_a_folder_is_looked_into_like_a_snapshot(cache, tmp_path):
 @pytest.mark.parametrize("name", ["name", "owner/name", "a/b/c", "not a name", "owner--x/name"])
 def test_any_text_that_is_no_folder_is_looked_up_in_the_cache(cache, name):
     assert len(build_whole(name=name).list_missing()) == 3
+
+
+def test_a_download_that_fails_is_told_and_no_other_file_is_tried(hub):
+    model = build_model(wanted=((UNET, "unet/diffusion_pytorch_model.bin"),))
+    hub.is_gated = True
+    with pytest.raises(UserError) as caught:
+        fetch_model(model)
+    assert f"the download of {UNET} failed; 403: it is gated" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not any(".bin" in request for request in hub.requests)
+
+
+def test_the_other_name_is_downloaded_where_the_first_is_not_there(hub):
+    model = build_model(wanted=(("model.safetensors", UNET),))
+    fetch_model(model)
+    assert model.list_missing() == []
+
+
+def test_a_download_without_a_network_is_told(monkeypatch):
+    point_at("http://127.0.0.1:9", monkeypatch)  # nobody listens there
+    with pytest.raises(UserError, match=f"the download of {UNET} failed; the hub cannot be"):
+        fetch_model(build_model(wanted=((UNET, "model.bin"),)))
