@@ -133,8 +133,11 @@ def schedule_learning_rate(params: FinetuneParams, step: int) -> float:
 
 
 def measure_frozen(unet: nn.Module, lesson: Lesson, precision: str) -> float:
-    """The validation loss of a U-Net that is not trained here; it stays as it is."""
-    copied = copy.deepcopy(unet)
+    """The validation loss of a U-Net that is not trained here; it stays as it is.
+
+    All of it counts as trained, so that no precision rounds away what it was given.
+    """
+    copied = copy.deepcopy(unet).requires_grad_(True)
     weights = dict(copied.named_parameters())
     return measure_validation_loss(
         build_training(copied, weights, lesson.params, 0.0, precision), lesson

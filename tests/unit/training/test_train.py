@@ -7,14 +7,16 @@ import torch
 from diffusers.optimization import get_scheduler
 
 from stages.adapters.methods import choose_weights, copy_weights
-from stages.base.components import load_unet
+from stages.base.components import load_noise_scheduler, load_unet
 from stages.config.params import BaseParams
 from stages.files.tensors import read_checkpoint, write_tensors
 from stages.training.batches import EncodedPairs, draw_batches
+from stages.training.lesson import Lesson
 from stages.training.resume import History, pack_checkpoint, unpack_checkpoint
 from stages.training.train import (
     Training,
     build_training,
+    measure_frozen,
     measure_validation_loss,
     schedule_learning_rate,
     train,
@@ -212,6 +214,20 @@ def test_the_validation_loss_sees_an_update_that_the_precision_would_round_away(
     after = measure_validation_loss(training, lesson)
     again = measure_validation_loss(training, lesson)
     assert before != after == again
+
+
+def test_an_import_that_the_precision_would_round_away_changes_the_validation_loss(
+    base: BaseParams, pairs: EncodedPairs
+) -> None:
+    unet = load_unet(base)
+    noise_scheduler = load_noise_scheduler(base)
+    lesson = Lesson({}, pairs, pairs, build_finetune_params(), noise_scheduler)
+    before = measure_frozen(unet, lesson, "bf16")
+    for weight in unet.parameters():
+        update = 1e-3 * weight
+        update[(weight + update).bfloat16() != weight.bfloat16()] = 0
+        weight.add_(update)
+    assert measure_frozen(unet, lesson, "bf16") != before
 
 
 def test_a_loss_that_is_not_finite_names_the_step(base: BaseParams, pairs: EncodedPairs) -> None:
