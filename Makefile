@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
 
-.PHONY: repro test test-all setup lint experiments duel pool plan export bench torture tiny clean
+.PHONY: repro test test-all setup lint experiments duel pool plan study votes export bench torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
@@ -32,7 +32,7 @@ $(VENV)/.installed: requirements.txt
 	@touch $@
 
 # Apart, so that whoever only runs the experiment has neither to install nor to import them.
-$(VENV)/.installed-tests: $(VENV)/.installed requirements-test.txt requirements-8bit.txt
+$(VENV)/.installed-tests: $(VENV)/.installed requirements-test.txt requirements-8bit.txt requirements-votes.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
@@ -51,6 +51,12 @@ duel: setup  ## which of several is better, and at what cost; EXPERIMENTS="attn2
 
 plan: setup  ## how many prompts, pictures and seeds would settle the question, and how long they would take
 	python -m stages.commands.plan
+
+study: setup  ## a page on which people compare pictures blindly: baseline and fine-tuned, or EXPERIMENTS="lora attn2"
+	python -m stages.commands.study $(EXPERIMENTS)
+
+votes: setup  ## judge the votes on the study in data/study, of any experiments
+	python -m stages.commands.votes
 
 export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned model, its card (LICENSE=apache-2.0); for lora a kohya file, too
 	python -m stages.commands.export $(LICENSE)

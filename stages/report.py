@@ -1,7 +1,8 @@
 """All that came before -> plots/report.html, a page that opens offline, report.md and plots/grids/.
 
-Reads the tables and the verdict of `compare`, both variants' pictures and scores, the training
-curves, the pairs, and what training and sampling cost, which it adds up in metrics/cost.json.
+Reads the tables and the verdict of `compare`, what people preferred, both variants' pictures and
+scores, the training curves, the pairs, and what training and sampling cost, which it adds up in
+metrics/cost.json.
 """
 
 import logging
@@ -9,7 +10,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
-from stages.analysis.results import read_results
+from stages.analysis.results import read_preference, read_results
 from stages.config import paths
 from stages.config.params import Params, load_params
 from stages.files.atomic import replace_file
@@ -72,6 +73,7 @@ def read_inputs() -> Inputs:
         cost=summarise_cost(finetune),
         loss=read_csv(paths.LOSS, LOSS_SCHEMA, "finetune"),
         validation_loss=read_csv(paths.VALIDATION_LOSS, VALIDATION_LOSS_SCHEMA, "finetune"),
+        preference=read_preference(paths.PREFERENCE_TABLES),
     )
 
 
@@ -117,7 +119,7 @@ def list_settings(params: Params, learning_rate: float) -> dict[str, dict[str, A
 
     Of the bases, only the chosen one.
     """
-    values = params.model_dump(by_alias=True, exclude={"bases", "launch"})
+    values = params.model_dump(by_alias=True, exclude={"bases", "launch", "study"})
     base = values.pop("base")
     values["finetune"]["learning_rate"] = learning_rate
     return {f"base: {base}": params.chosen.model_dump(), **values}

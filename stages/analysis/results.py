@@ -14,6 +14,7 @@ TEXT = {
     "given_prompts_verdict",
     *("set", "class", "prompt_id", "prompt", "file_name", "reason", "verdict"),
     *("a", "b"),
+    *("question", "rater", "arm", "reads_as"),
     *("metric", "metric_a", "metric_b", "direction", "experiment", "method"),
 }
 
@@ -83,6 +84,28 @@ METHODS_SCHEMA = _type_columns(
     "experiment method strength learning_rate num_trainable_parameters validation_loss_change "
     f"{_GAINS} {_CHANGES}"
 )
+PREFERENCE_SCHEMA = _type_columns(
+    "question set class num_raters num_prompts num_votes num_no_difference preference ci_low "
+    "ci_high"
+)
+"""`preference` is the share of votes for the fine-tuned picture, no difference as half a vote."""
+PREFERENCE_BY_PROMPT_SCHEMA = _type_columns(
+    "question set class prompt_id file_name num_raters preference"
+)
+RATERS_SCHEMA = _type_columns(
+    "rater num_votes num_left num_right num_no_difference one_side_p_value num_repeats "
+    "num_repeats_same num_equal num_equal_seen num_destroyed num_destroyed_seen seconds reason"
+)
+CONFIRMATION_SCHEMA = _type_columns(
+    "question metric num_pairs agreement ci_low ci_high p_value p_value_holm kendall_tau "
+    "num_prompts reads_as"
+)
+OPPOSED_SCHEMA = _type_columns(
+    "question metric file_name prompt_id set class prompt index preference num_raters difference"
+)
+STRENGTHS_SCHEMA = _type_columns(
+    "question arm num_raters num_prompts num_votes chance ci_low ci_high"
+)
 
 
 class Results(NamedTuple):
@@ -117,6 +140,45 @@ _SCHEMAS = {
     "collapsed": COLLAPSED_SCHEMA,
 }
 """Name of the file without its suffix to its columns."""
+
+
+class Preference(NamedTuple):
+    """What `preference` found: a table a file, and numbers that are in none of them.
+
+    Attributes:
+        found: `num_raters`, `num_left_out`, `num_pairs`, `self_agreement` and `rater_agreement`,
+            each of these two None where it can't be told, and `preference_of_all_raters` by
+            question, those that are left out included.
+    """
+
+    summary: pd.DataFrame
+    by_prompt: pd.DataFrame
+    raters: pd.DataFrame
+    confirmation: pd.DataFrame
+    opposed: pd.DataFrame
+    found: dict[str, Any]
+
+
+FOUND = "found.json"
+_PREFERENCE_SCHEMAS = {
+    "summary": PREFERENCE_SCHEMA,
+    "by_prompt": PREFERENCE_BY_PROMPT_SCHEMA,
+    "raters": RATERS_SCHEMA,
+    "confirmation": CONFIRMATION_SCHEMA,
+    "opposed": OPPOSED_SCHEMA,
+}
+
+
+def read_preference(folder: Path) -> Preference | None:
+    """Read what people preferred; None where there are no votes. Errors as `read_csv`."""
+    found = read_json(folder / FOUND, "preference")
+    if not found:
+        return None
+    read = {
+        name: read_csv(folder / f"{name}.csv", schema, "preference")
+        for name, schema in _PREFERENCE_SCHEMAS.items()
+    }
+    return Preference(**read, found=found)
 
 
 def read_results(folder: Path) -> Results:

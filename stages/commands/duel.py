@@ -26,7 +26,14 @@ from stages.analysis.duel import (
     pick_best,
     split_prompts,
 )
-from stages.commands.experiments import check_distinct, read_params, read_text, read_values
+from stages.commands.experiments import (
+    check_distinct,
+    check_same,
+    keep_sampled,
+    read_params,
+    read_text,
+    read_values,
+)
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.notation import format_interval, format_signed, word_set
@@ -40,8 +47,6 @@ from stages.run.entry import run_stage
 logger = logging.getLogger(__name__)
 
 BASELINE = "baseline"
-SAME_BASE = {"model", "revision", "weights_variant", "scorer", "scorer_pretrained", "resolution_px"}
-"""Keys of the chosen base on which pictures and scores depend."""
 POOLED = {"finetune": {"seed"}, "compare": True, "report": True, "launch": True}
 """In what experiments of one arm may differ."""
 
@@ -98,16 +103,7 @@ def check_alike(params: dict[str, Params]) -> None:
     Raises:
         UserError: Two differ in what is sampled or how it is scored; the key and both values.
     """
-    first, *others = params
-    kept = {name: _flatten(_keep_sampled(values)) for name, values in params.items()}
-    for name in others:
-        for key in {**kept[first], **kept[name]}:
-            ours, theirs = (kept[who].get(key) for who in (first, name))
-            if ours != theirs:
-                raise UserError(
-                    f"{name}: {key} is {theirs}, in {first} it is {ours}; duels need the same "
-                    "prompts, noise and scorer: run one again with the other's value"
-                )
+    check_same(params, _keep_scored)
 
 
 def read_experiment(name: str) -> Experiment:
@@ -187,20 +183,13 @@ def report(duels: pd.DataFrame, arms: Arms, unbeaten: dict[str, list[str]], pick
     logger.info("%s", paths.DUEL_PAGE)
 
 
-def _keep_sampled(params: Params) -> dict[str, Any]:
-    values = params.model_dump(by_alias=True, include={"base", "prompts", "sample", "score"})
+def _keep_scored(params: Params) -> dict[str, Any]:
+    """The params on which pictures and scores depend."""
+    values = keep_sampled(params) | params.model_dump(include={"score"})
     values["score"].pop("batch_size")
-    values[f"bases.{params.base}"] = params.chosen.model_dump(include=SAME_BASE)
-    values["prepare.classes"] = params.prepare.classes
+    scorer = {"scorer", "scorer_pretrained"}
+    values[f"bases.{params.base}"] |= params.chosen.model_dump(include=scorer)
     return values
-
-
-def _flatten(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = _flatten(value) if isinstance(value, dict) else {"": value}
-        flat |= {f"{key}.{name}".rstrip("."): item for name, item in inner.items()}
-    return flat
 
 
 if __name__ == "__main__":

@@ -41,6 +41,13 @@ def format_interval(low: float, high: float, digits: int = 4) -> str:
     return f"{format_signed(low, digits)} to {format_signed(high, digits)}"
 
 
+def format_share_interval(low: float, high: float) -> str:
+    """`0.43 to 0.58`; an en dash if there is no interval."""
+    if low is None or math.isnan(low):
+        return MISSING
+    return f"{format_number(low, 2)} to {format_number(high, 2)}"
+
+
 def format_p_value(value: float) -> str:
     """`0.0312`, or `< 0.001`."""
     if value is None or math.isnan(value):

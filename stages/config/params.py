@@ -191,6 +191,8 @@ SUBJECT_METHODS = ("textual_inversion", "dreambooth")
 Protocol = Literal["broad", "paper"]
 ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
 
+Question = Literal["fits_text", "looks_better"]
+
 
 class Section(BaseModel):
     """A part of params.yaml."""
@@ -394,6 +396,15 @@ class ReportParams(Section):
     max_pictures: Count
 
 
+class StudyParams(Section):
+    """What people are asked about pictures, without knowing whose they are."""
+
+    num_pairs: Annotated[Count, Field(le=500)]
+    questions: Annotated[tuple[Question, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+    consent: Annotated[tuple[Phrase, ...], Field(min_length=1)]
+    seed: Seed
+
+
 class LaunchParams(Section):
     """In how many processes stages run: no hyperparameter, the results are the same."""
 
@@ -421,6 +432,7 @@ class Params(Section):
     score: ScoreParams
     compare: CompareParams
     report: ReportParams
+    study: StudyParams
     launch: Annotated[LaunchParams, AfterValidator(_check_parts)]
 
     @property

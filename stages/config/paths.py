@@ -36,6 +36,14 @@ DUELS = Path("plots/duel.csv")
 DUELS_BY_CLASS = Path("plots/duel_by_class.csv")
 DUEL_PAGE = Path("plots/duel.html")
 
+STUDY_PAGE = Path("plots/study.html")
+STUDY = Path("data/study")
+STUDY_KEY = STUDY / "key.csv"
+VOTES = Path("data/votes")
+JUDGED_VOTES = Path("plots/votes.csv")
+PREFERENCE = Path("metrics/preference.json")
+PREFERENCE_TABLES = Path("plots/data/preference")
+
 REPORT = Path("plots/report.html")
 SUMMARY = Path("plots/report.md")
 GRIDS = Path("plots/grids")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from stages.analysis.results import GIVEN, Results
+from stages.analysis.results import GIVEN, Preference, Results
 from stages.config.params import ReportParams
 from stages.files.facts import Facts
 from stages.reporting import evidence, figures, tradeoffs
@@ -19,6 +19,7 @@ from stages.reporting.drilldown import (
 )
 from stages.reporting.embedded import embed_pictures
 from stages.reporting.page import About, Page
+from stages.reporting.preference import show_preference
 from stages.reporting.subject import show_subject
 
 NUM_TRAINING_PAIRS = 20
@@ -48,6 +49,7 @@ class Inputs(NamedTuple):
     cost: Mapping[str, float]
     loss: pd.DataFrame
     validation_loss: pd.DataFrame
+    preference: Preference | None
 
 
 def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
@@ -61,10 +63,12 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
     trained = inputs.pairs[inputs.pairs["split"] == "train"]
     collapsed = results.collapsed.head(NUM_COLLAPSED).to_dict("records")
     memorised = evidence.list_memorised(baseline, finetuned, trained["caption"])
+    preference = show_preference(inputs.preference)
+    needed = {row["file_name"] for row in [*collapsed, *memorised]}
     pictures = choose_shown(
         list_pictures(baseline, finetuned, list(scored)),
         params.max_pictures,
-        {row["file_name"] for row in [*collapsed, *memorised]},
+        needed | (preference.files if preference else set()),
     )
     in_domain, is_marketing = (pictures["set"] == name for name in ("in_domain", "marketing"))
     prompts = results.by_prompt[results.by_prompt["prompt_id"].isin(pictures["prompt_id"])]
@@ -119,6 +123,7 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
         finetune=inputs.finetune,
         cost=inputs.cost,
         subject=subject,
+        preference=preference,
     )
 
 

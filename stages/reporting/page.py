@@ -22,6 +22,7 @@ from stages.files.facts import Facts
 from stages.reporting import words
 from stages.reporting.blocks import Block
 from stages.reporting.evidence import Correlations, Disagreement, Rows
+from stages.reporting.preference import ShownPreference
 from stages.reporting.style import BASELINE, FINETUNED
 from stages.reporting.subject import ShownSubject
 
@@ -74,6 +75,7 @@ class Page:
     finetune: Mapping[str, Any]
     cost: Mapping[str, float]
     subject: ShownSubject | None
+    preference: ShownPreference | None
 
 
 def render_page(page: Page) -> str:
@@ -85,12 +87,12 @@ def render_page(page: Page) -> str:
     }
     data = {
         "charts": _write_charts(page.charts),
-        "details": _write_json(page.details),
-        "pictures": _write_json(page.pictures),
+        "details": write_json(page.details),
+        "pictures": write_json(page.pictures),
     }
     return environment.get_template("page.html.j2").render(
         page=page,
-        policy=_write_policy(scripts.values()),
+        policy=write_policy(scripts.values()),
         **{name: Markup(text) for name, text in (scripts | data).items()},
         baseline_colour=BASELINE,
         finetuned_colour=FINETUNED,
@@ -136,6 +138,7 @@ def build_environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "interval": notation.format_interval,
+        "share_interval": notation.format_share_interval,
         "directions": words.DIRECTIONS,
         "trained": words.TRAINED,
         "paper": words.PAPERS_RESULT,
@@ -144,7 +147,7 @@ def build_environment() -> jinja2.Environment:
     return environment
 
 
-def _write_policy(scripts: Iterable[str]) -> str:
+def write_policy(scripts: Iterable[str]) -> str:
     """Nothing is loaded, and no script runs but these, known by their hashes."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
     allowed = " ".join(f"'sha256-{value.decode('ascii')}'" for value in hashes)
@@ -154,13 +157,14 @@ def _write_policy(scripts: Iterable[str]) -> str:
     )
 
 
+def write_json(values: Mapping[str, Any]) -> str:
+    """Values as JSON that may stand in a script."""
+    return _close_safely(json.dumps(values, ensure_ascii=False, allow_nan=False))
+
+
 def _write_charts(charts: Mapping[str, go.Figure]) -> str:
     figures = ",\n".join(f'"{name}": {figure.to_json()}' for name, figure in charts.items())
     return _close_safely(f"{{{figures}}}")
-
-
-def _write_json(values: Mapping[str, Any]) -> str:
-    return _close_safely(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
 def _close_safely(text: str) -> str:

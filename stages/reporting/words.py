@@ -19,6 +19,11 @@ TRAINED = {
     "import": "elsewhere (imported weights)",
 }
 """What each `finetune.method` trains."""
+QUESTIONS = {
+    "fits_text": "Which picture fits the text better?",
+    "looks_better": "Which picture looks better?",
+}
+"""Of `study.questions`."""
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "neither"}
 
 PAPERS_BASE = "sd15"

@@ -15,7 +15,7 @@ LIBRARY: dict[str, set[str]] = {
     "files": {"config"},
     "run": {"config", "files"},
     **{name: FOUNDATION.union(MODEL[:place]) for place, name in enumerate(MODEL)},
-    **dict.fromkeys(("sources", "scoring", "analysis"), FOUNDATION),
+    **dict.fromkeys(("sources", "scoring", "analysis", "study"), FOUNDATION),
     "reporting": {*FOUNDATION, "analysis"},  # whose tables it draws
 }
 """The folders that each folder of the library may import."""
@@ -34,6 +34,7 @@ LIBRARY_HOMES = {
     ),
     "plotly": ("stages/reporting",),
     "open_clip": ("stages/scoring", "stages/tiny"),
+    "evalica": ("stages/analysis/strengths.py",),  # installed for `make votes` alone
     "ruamel": ("stages/config/params.py",),
 }
 FILES = sorted(Path("stages").rglob("*.py"))

@@ -1,0 +1,1 @@
+"""What people are shown, whose it was, and what they answered. No stage but `preference` has it."""
