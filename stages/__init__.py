@@ -10,6 +10,7 @@
     sample     prompts, base, for finetuned its weights -> data/samples/V.parquet
     score      pictures, scorer, embeds -> data/scores/V.csv, V.json, V.safetensors
     compare    scores of both -> metrics/comparison.json, plots/data/comparison/
+    preference votes of people, scores -> metrics/preference.json, plots/data/preference/
     report     all of it -> plots/report.html, report.md, grids/, metrics/cost.json
 
     folder     what lives there
@@ -23,8 +24,9 @@
     training   the lesson, its batches, loss and optimizer, the loop
     scoring    the scorer and a module per metric
     analysis   paired differences, intervals, verdicts
-    reporting  charts and the page
-    commands   what people run beside the stages: duel, plan, pool, export, mend
+    study      what people are shown, whose it was, what they answered
+    reporting  charts and the pages
+    commands   what people run beside the stages: duel, plan, pool, study, votes, export, mend
     tiny       the builder of the shipped base
 
 Letters in shapes: B batch, N pictures, P prompts, H W pixels, h w latent cells, L tokens, D text

@@ -12,6 +12,7 @@ from stages import (
     embed,
     encode,
     finetune,
+    preference,
     preflight,
     prepare,
     report,
@@ -28,7 +29,7 @@ from tests.unit.stable_diffusion_project import PARAMS, edit_params
 STAGES = (
     *((stage.main, ()) for stage in (check, preflight, prepare, embed, encode, finetune)),
     *((stage.main, (variant,)) for stage in (sample, score) for variant in paths.VARIANTS),
-    *((stage.main, ()) for stage in (compare, report)),
+    *((stage.main, ()) for stage in (compare, preference, report)),
 )
 
 

@@ -25,6 +25,7 @@ STAGES = (
     "score@baseline",
     "score@finetuned",
     "compare",
+    "preference",
     "report",
 )
 MICRO = {

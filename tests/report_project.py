@@ -125,6 +125,7 @@ def write_results(
     write_training(folder, rng)
     write_comparison(folder / "plots/data/comparison", baseline, finetuned, rng)
     write_verdict(folder, baseline, finetuned)
+    write_json({}, folder / "plots/data/preference/found.json")
 
 
 def write_report(folder: Path) -> str:

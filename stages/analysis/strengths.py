@@ -91,7 +91,7 @@ def _estimate(votes: pd.DataFrame, weights: np.ndarray, arms: list[str]) -> np.n
 
 def _import_evalica() -> Any:
     try:
-        import evalica
+        import evalica  # noqa: PLC0415 (optional)
     except ImportError:
         raise UserError(
             "a study of more than two arms needs evalica; pip install -r requirements-votes.txt"

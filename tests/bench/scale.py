@@ -36,6 +36,7 @@ STAGES = (
     ("finetune",),
     *((stage, variant) for stage in ("sample", "score") for variant in paths.VARIANTS),
     ("compare",),
+    ("preference",),
     ("report",),
 )
 

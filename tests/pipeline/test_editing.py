@@ -80,7 +80,7 @@ def test_scoring_code_trains_and_samples_nothing(stale):
 
 
 def test_analysis_code_compares_again_and_scores_nothing(stale):
-    assert stale[Path("stages/analysis")] == {"compare", "report"}
+    assert stale[Path("stages/analysis")] == {"compare", "preference", "report"}
 
 
 def test_reporting_code_writes_the_report_again_and_nothing_else(stale):

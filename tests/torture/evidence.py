@@ -10,7 +10,7 @@ from safetensors import safe_open
 from tests.micro_project import Project
 
 RESULTS = ("data", "metrics", "models/finetuned", "plots")
-INPUTS = (".gitignore", "extra_prompts.csv")
+INPUTS = (".gitignore", "extra_prompts.csv", "README.md")
 """What lies there and is no result."""
 COSTS = ("plots/data/cost_", "metrics/cost.json")
 """What no two runs share."""
