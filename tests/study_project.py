@@ -46,17 +46,22 @@ def list_samples() -> pd.DataFrame:
     )
 
 
-def draw_pictures(seed: int, side_px: int = 8, contrast: int = 255) -> list[bytes]:
-    """A PNG file of noise for each row of `list_samples`; with less contrast it is smaller."""
+def draw_pictures(
+    seed: int, side_px: int = 8, contrast: int = 255, detail_px: int | None = None
+) -> list[bytes]:
+    """A PNG file of noise for each row of `list_samples`; with less contrast it is smaller.
+
+    With `detail_px` the noise is of so many pixels a side, and is enlarged.
+    """
     rng = np.random.default_rng(seed)
-    size = (NUM_PROMPTS * NUM_PER_PROMPT, side_px, side_px, 3)
+    size = (NUM_PROMPTS * NUM_PER_PROMPT, *[detail_px or side_px] * 2, 3)
     pixels = rng.integers(0, contrast, size, dtype=np.uint8)
-    return [encode_png(Image.fromarray(image)) for image in pixels]
+    return [encode_png(Image.fromarray(image).resize((side_px, side_px))) for image in pixels]
 
 
-def write_variant(variant: str, seed: int, side_px: int = 8, contrast: int = 255) -> None:
-    """Write the samples of a variant below the current folder."""
-    images = draw_pictures(seed, side_px, contrast)
+def write_variant(variant: str, seed: int, **look: int) -> None:
+    """Write the samples of a variant below the current folder; `look` as in `draw_pictures`."""
+    images = draw_pictures(seed, **look)
     write_pictures(list_samples(), images, paths.SAMPLES[variant], SAMPLES_SCHEMA)
 
 
@@ -78,11 +83,11 @@ def write_scores() -> None:
         write_facts(describe_metrics(METRICS, PIXELS), path)
 
 
-def write_project(side_px: int = 8) -> None:
+def write_project() -> None:
     """Write params.yaml, samples and scores, and the folders of a study, where we are."""
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
-    write_variant("baseline", 1, side_px)
-    write_variant("finetuned", 2, side_px)
+    write_variant("baseline", 1)
+    write_variant("finetuned", 2)
     write_scores()
     paths.VOTES.mkdir(parents=True)
 
