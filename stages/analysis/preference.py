@@ -41,7 +41,7 @@ def estimate_share(
     less half of v_RP, have a t of their own, with R - 1 and P - 1 degrees of freedom (Banerjee
     1960); their sum is never below what prompts alone would give. The interval is Wilson's (1927)
     for a proportion of that variance: it stays in [0, 1]. Votes that are all alike are taken for as
-    many independent ones as there are prompts. How often it is right: docs/adr/0030-votes.md.
+    many independent ones as there are prompts. How often it is right: docs/adr/0031-votes.md.
     """
     rater, num_raters = _number(raters)
     prompt, num_prompts = _number(prompts)

@@ -9,7 +9,6 @@ from typing import Literal
 import pandas as pd
 
 from stages.config.mistakes import UserError
-from stages.files.tables import read_csv
 
 BASELINE = "baseline"
 Kind = Literal["pair", "repeat", "equal", "destroyed"]
@@ -29,13 +28,19 @@ files. A repeat has its pair's pictures."""
 
 
 def read_key(path: Path) -> pd.DataFrame:
-    """Read the key of the one study that a folder has; errors as `read_csv`.
+    """Read the key of the one study that a folder has.
 
     Raises:
-        UserError: It was changed since.
+        UserError: It is missing, or was changed since.
     """
-    key = read_csv(path, KEY_SCHEMA, "study")
-    if set(key["study"]) != {name_study(key)}:
+    if not path.is_file():
+        raise UserError(f"no file {path}; without it nobody knows whose the votes are: commit it")
+    try:
+        key = pd.read_csv(path, dtype="str", keep_default_na=False)
+        is_whole = list(key) == list(KEY_SCHEMA) and set(key["study"]) == {name_study(key)}
+    except ValueError:
+        is_whole = False
+    if not is_whole:
         raise UserError(
             f"{path}: was changed since `make study` wrote it; `git checkout {path}` brings it back"
         )

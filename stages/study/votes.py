@@ -61,7 +61,7 @@ def read_votes(folder: Path, key: pd.DataFrame) -> pd.DataFrame:
     votes: list[Vote] = []
     seen: dict[tuple[str, str, str], str] = {}
     mistakes = []
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(filter(Path.is_file, folder.glob("*.csv"))):
         try:
             for number, vote in _parse(path, trials.to_dict("index")):
                 here = f"{path}, line {number}"

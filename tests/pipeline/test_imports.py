@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.imports import find_imports
+from tests.pipeline.imports import find_closure, find_imports
 
 FOUNDATION = {"config", "files", "run"}
 MODEL = ("base", "sampling", "adapters", "training")
@@ -59,6 +59,11 @@ def test_a_heavy_library_stays_in_its_home(library):
     homes = [Path(home) for home in LIBRARY_HOMES[library]]
     users = [path for path in FILES if library in _list_packages(path)]
     assert [user for user in users if not any(user.is_relative_to(home) for home in homes)] == []
+
+
+def test_votes_are_judged_without_torch():
+    files = find_closure(Path("stages/preference.py"))
+    assert [file for file in files if "torch" in _list_packages(file)] == []
 
 
 def _name(path: Path) -> str:

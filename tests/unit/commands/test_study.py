@@ -74,6 +74,7 @@ def test_the_page_names_no_arm_no_file_and_nothing_of_the_key():
     assert "http" not in page.replace("http-equiv", "")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_experiments")
 def test_experiments_are_compared_by_their_own_pictures():
     main("lora", "attn2")

@@ -39,12 +39,14 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch, *answers) -> str:
     return write_report(folder)
 
 
+@pytest.mark.thorough
 def test_the_report_says_nothing_of_people_without_votes(folder, monkeypatch):
     page = write(folder, monkeypatch)
     assert 'id="preference"' not in page
     assert "What people prefer" not in page
 
 
+@pytest.mark.thorough
 def test_one_rater_is_said_to_be_one(folder, monkeypatch):
     page = write(folder, monkeypatch, prefer("finetuned"))
     section = re.search(r'<section id="preference">(.*?)</section>', page, re.DOTALL)[1]

@@ -26,8 +26,18 @@ def test_the_baseline_comes_first_of_the_arms(key):
     assert list_arms(key.replace({"finetuned": "a-lora"})) == ["baseline", "a-lora"]
 
 
-def test_a_key_that_was_edited_is_refused(key):
+@pytest.mark.usefixtures("key")
+def test_a_key_that_was_edited_or_cut_off_is_refused():
     text = paths.STUDY_KEY.read_text(encoding="utf-8")
-    paths.STUDY_KEY.write_text(text.replace(",finetuned,", ",baseline,", 1), encoding="utf-8")
-    with pytest.raises(UserError, match=r"key\.csv: was changed since `make study` wrote it"):
+    edited = text.replace(",finetuned,", ",baseline,", 1)
+    for wrong in (edited, text[:-100], text.replace("kind", "sort", 1), "", "a\n", "\0", "<b>"):
+        paths.STUDY_KEY.write_text(wrong, encoding="utf-8")
+        with pytest.raises(UserError, match=r"key\.csv: was changed since `make study` wrote it"):
+            read_key(paths.STUDY_KEY)
+
+
+@pytest.mark.usefixtures("key")
+def test_a_key_that_is_missing_is_said_to_be():
+    paths.STUDY_KEY.unlink()
+    with pytest.raises(UserError, match=r"no file data/study/key\.csv; without it nobody knows"):
         read_key(paths.STUDY_KEY)
