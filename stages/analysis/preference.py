@@ -16,8 +16,8 @@ from scipy import stats
 from stages.analysis.resampling import Floats
 from stages.analysis.results import PREFERENCE_BY_PROMPT_SCHEMA, PREFERENCE_SCHEMA
 
-ALL = "all"
-"""In a table, all sets or all classes."""
+ALL = "(all)"
+"""In a table, all sets or all classes; a class might be called "all"."""
 _ROUNDING = 1e-12
 _SWEEPS = 100
 """Means by rater and prompt are taken off in turn; where all saw all, the first is exact."""

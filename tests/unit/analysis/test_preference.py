@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from stages.analysis.preference import (
+    ALL,
     estimate_share,
     measure_rater_agreement,
     tabulate_preference,
@@ -98,6 +99,15 @@ def test_raters_who_stopped_early_count_by_their_votes():
     assert 0 < found.low < found.share < found.high < 1
 
 
+@pytest.mark.parametrize(("num_raters", "num_prompts"), [(1, 40), (3, 30), (20, 15)])
+def test_against_a_destroyed_model_nearly_all_votes_are_for_the_baseline(num_raters, num_prompts):
+    rng = np.random.default_rng(0)
+    eta = 6 + rng.normal(0, 0.5, (num_raters, 1)) + rng.normal(0, 1, (1, num_prompts))
+    found = estimate_share(*spread(vote(eta, rng)), 0.95)
+    assert found.share > 0.97
+    assert found.low > 0.75
+
+
 def make_votes() -> pd.DataFrame:
     """Two raters, four pairs of two sets: the first always prefers fine-tuned, the second never."""
     rows = [
@@ -112,9 +122,9 @@ def make_votes() -> pd.DataFrame:
 def test_tables_have_all_pictures_each_set_and_each_class():
     table = tabulate_preference(make_votes(), 0.95)
     assert table[["set", "class", "num_prompts", "num_votes"]].to_numpy().tolist() == [
-        ["all", "all", 4, 8],
-        ["in_domain", "all", 3, 6],
-        ["marketing", "all", 1, 2],
+        [ALL, ALL, 4, 8],
+        ["in_domain", ALL, 3, 6],
+        ["marketing", ALL, 1, 2],
         ["in_domain", "c", 3, 6],
         ["marketing", "c", 1, 2],
     ]
