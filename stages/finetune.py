@@ -19,7 +19,7 @@ import pandas as pd
 from diffusers import UNet2DConditionModel
 
 from stages.adapters.foreign import read_foreign
-from stages.adapters.imported import Imported, apply_imported, convert
+from stages.adapters.imported import convert
 from stages.adapters.lora import describe_lora
 from stages.adapters.methods import (
     apply_weights,
@@ -30,14 +30,12 @@ from stages.adapters.methods import (
 )
 from stages.base.components import (
     DTYPES,
-    Models,
     load_models,
     load_noise_scheduler,
     load_unet,
 )
 from stages.base.device import choose_device, choose_precision
 from stages.base.identity import fingerprint_weights
-from stages.base.prompts import encode_prompts, list_distinct
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
@@ -58,11 +56,12 @@ from stages.run.processes import count_processes, is_main_process, join_processe
 from stages.run.scratch import hash_code, mark_finished
 from stages.sampling.update import measure_update
 from stages.training.batches import EncodedPairs, check_pairs
+from stages.training.imported import measure_import
 from stages.training.lesson import Lesson, build_prior_lesson, build_word_lesson
 from stages.training.optimizer import resolve_learning_rate
 from stages.training.resume import History, run_training
 from stages.training.sharding import check_sharding, gather_shards
-from stages.training.train import Training, build_training, measure_frozen, use_average
+from stages.training.train import Training, build_training, use_average
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +142,8 @@ def bring_in(params: Params) -> None:
             "sha256": foreign.digest,
         },
     }
-    losses = measure_import(params, models, found)
+    captions = read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare")["caption"]
+    losses = measure_import(params, models, found, read_encoded_pairs()["validation"], captions)
     if not is_main_process():
         return
     write_finetuned(paths.FINETUNED, found.weights, config)
@@ -151,33 +151,6 @@ def bring_in(params: Params) -> None:
     learned = summarise(found.weights, num_all, None, losses)
     write_json({"method": "import", "applied": found.applied, **learned}, paths.TRAINING)
     write_cost(Cost(), paths.TRAINING_COST)  # what others spent is not known
-
-
-def measure_import(params: Params, models: Models, found: Imported) -> History:
-    """The validation loss without and with what is imported, on the base's own pairs."""
-    pairs = read_encoded_pairs()["validation"]
-    precision = choose_precision(params.chosen, choose_device())
-    noise_scheduler = load_noise_scheduler(params.chosen)
-    history = History()
-    for step in range(2):
-        if step and found.kind != "word":  # which no caption has
-            apply_imported(found.kind, found.weights, models, strength=1)
-            if any(name.startswith("text_encoder.") for name in found.weights):
-                pairs = encode_again(pairs, models)
-        lesson = Lesson({}, pairs, pairs, params.finetune, noise_scheduler)
-        check_pairs(models.unet, pairs)
-        history.validation.append((step, measure_frozen(models.unet, lesson, precision)))
-    return history
-
-
-def encode_again(pairs: EncodedPairs, models: Models) -> EncodedPairs:
-    """The pairs with their captions as another text encoder has them."""
-    rows = pairs.caption_index.unique()
-    captions = list_distinct(read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare")["caption"])
-    embeds = pairs.prompt_embeds.clone()
-    text_encoder = models.text_encoder.to(choose_device())
-    embeds[rows] = encode_prompts(models.tokenizer, text_encoder, [captions[row] for row in rows])
-    return pairs._replace(prompt_embeds=embeds)
 
 
 def read_lesson(params: Params, unet: UNet2DConditionModel, scratch: Path) -> Lesson:
