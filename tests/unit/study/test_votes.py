@@ -1,12 +1,16 @@
 import re
+from pathlib import Path
 
 import pytest
 
 from stages.config import paths
 from stages.config.mistakes import UserError
+from stages.study.key import read_key
 from stages.study.votes import LEFT, MAX_BYTES, RIGHT, SAME, compute_check, read_votes, value_votes
 from tests.hostile import NAMES
 from tests.study_project import answer_study, prefer
+
+ONE_VOTE = Path(__file__).parents[3] / "docs/one_vote"
 
 
 def save(text: str, name: str = "votes.csv") -> None:
@@ -34,6 +38,12 @@ def test_votes_are_read_with_what_was_on_either_side(key):
     again = votes[votes["kind"] == "repeat"].merge(pairs, on=["pair", "question"])
     assert (again["picked_x"] == again["picked_y"]).all()
     assert len(again) == 4
+
+
+def test_the_votes_in_docs_are_on_the_study_in_docs():
+    votes = read_votes(ONE_VOTE / "votes", read_key(ONE_VOTE / "key.csv"))
+    assert votes["rater"].nunique() == 1
+    assert len(votes) == 2 * 48
 
 
 def test_no_difference_is_half_a_vote_for_either(key):
