@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
 
-.PHONY: repro test test-all setup lint experiments duel pool plan study votes export bench torture tiny clean
+.PHONY: repro test test-all setup lint experiments duel pool plan study votes export bench gpu torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
@@ -63,6 +63,9 @@ export: setup  ## write models/exported: a diffusers pipeline of the fine-tuned 
 
 bench: $(VENV)/.installed-tests  ## measure speed and memory against the README's bars
 	python -m tests.bench
+
+gpu: $(VENV)/.installed-tests  ## measure on a GPU what docs/benchmarks.md lacks, in nine minutes, offline; on a CPU a micro version of it
+	python -m tests.bench.gpu
 
 torture: $(VENV)/.installed-tests  ## kill the pipeline at random moments and compare the bytes (15 minutes on a fast core, hours on a slow one); KILLS=104 SEED=0
 	python -m tests.torture --kills $(or $(KILLS),104) --seed $(or $(SEED),0)

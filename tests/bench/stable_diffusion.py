@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -132,32 +133,54 @@ def time_attn2_step() -> Cost:
     return time_usual_step(lambda name: ".attn2." in name)
 
 
-def time_usual_step(is_trained: Callable[[str], bool]) -> Cost:
+def time_cached_whole_step() -> Cost:
+    """The whole U-Net on latents and embeddings that were computed before."""
+    return time_usual_step(lambda name: True, is_cached=True)
+
+
+def time_lora_step() -> Cost:
+    """As examples/text_to_image/train_text_to_image_lora.py of diffusers takes a step."""
+    return time_usual_step(lambda name: ".lora_" in name)
+
+
+def time_usual_step(is_trained: Callable[[str], bool], is_cached: bool = False) -> Cost:
     """Pictures and captions are encoded at each step; what is frozen is in half precision."""
     scale, device = choose_scale(), choose_device()
-    is_half = scale.precision == "fp16"
-    dtype = torch.float16 if is_half else torch.float32
+    dtype = DTYPES[scale.precision]
+    is_half = dtype != torch.float32
     torch.manual_seed(0)
     vae = build_vae().to(device, dtype).requires_grad_(False).eval()
     text_encoder = build_text_encoder().to(device, dtype).requires_grad_(False).eval()
     unet = build_unet().to(device).train()
+    if is_trained(".lora_") and not is_trained(""):
+        lora = load_params().finetune.lora
+        unet.add_adapter(
+            LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets)
+        )
     for name, weight in unet.named_parameters():
         weight.requires_grad_(is_trained(name))
         if not weight.requires_grad:
             weight.data = weight.data.to(dtype)
     weights = [weight for weight in unet.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-6)
-    scaler = torch.amp.GradScaler(device.type, enabled=is_half)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     noise_scheduler = DDPMScheduler(**SCHEDULE)
     count = scale.train_batch_size
     size = (count, 3, RESOLUTION_PX, RESOLUTION_PX)
     pixel_values = torch.rand(size, device=device, dtype=dtype) * 2 - 1
     ids = torch.randint(VOCABULARY_SIZE, (count, TEXT_LENGTH), device=device)
 
+    @torch.no_grad()
+    def encode() -> tuple[Tensor, Tensor]:
+        latents = vae.encode(pixel_values).latent_dist.sample() * vae.config.scaling_factor
+        return latents, text_encoder(ids)[0]
+
+    cached = encode()
+    if is_cached:
+        vae, text_encoder = vae.to("cpu"), text_encoder.to("cpu")
+
     def take_step() -> float:
-        with torch.no_grad():
-            latents = vae.encode(pixel_values).latent_dist.sample() * vae.config.scaling_factor
-            embeds = text_encoder(ids)[0]
+        latents, embeds = cached if is_cached else encode()
         noise = torch.randn_like(latents)
         timesteps = torch.randint(1000, (count,), device=device)
         noisy = noise_scheduler.add_noise(latents, noise, timesteps)
@@ -175,10 +198,10 @@ def time_usual_step(is_trained: Callable[[str], bool]) -> Cost:
     return time_calls(take_step, scale.num_train_steps)
 
 
-def time_our_step() -> Cost:
+def time_our_step(method: str = "attn2") -> Cost:
     """The steps of the stage itself."""
     scale = choose_scale()
-    settings = load_finetune_params(scale.num_train_steps + 1)  # the first is left out
+    settings = load_finetune_params(scale.num_train_steps + 1, method)  # the first is left out
     training = build_our_training(build_unet(), settings)
     steps = train(training, as_lesson(training, make_pairs()))
     return time_calls(lambda: next(steps), scale.num_train_steps)
@@ -243,9 +266,9 @@ def time_calls(call: Callable[[], object], num_calls: int) -> Cost:
     return Cost(seconds, measure_peak_memory() / 2**10)
 
 
-def load_finetune_params(num_steps: int) -> FinetuneParams:
-    """Those of params.yaml for attn2, at the batch of this machine."""
-    changes = {"method": "attn2", "max_train_steps": num_steps}
+def load_finetune_params(num_steps: int, method: str = "attn2") -> FinetuneParams:
+    """Those of params.yaml for a method, at the batch of this machine."""
+    changes = {"method": method, "max_train_steps": num_steps}
     changes["train_batch_size"] = choose_scale().train_batch_size
     return load_params().finetune.model_copy(update=changes)
 
@@ -275,7 +298,7 @@ def make_prompt_embeds() -> Tensor:
 
 def build_pipeline() -> StableDiffusionPipeline:
     """diffusers' own, its U-Net and VAE in the precision of this machine."""
-    dtype = torch.float16 if choose_scale().precision == "fp16" else torch.float32
+    dtype = DTYPES[choose_scale().precision]
     pipeline = StableDiffusionPipeline(
         vae=build_vae(),
         text_encoder=None,
