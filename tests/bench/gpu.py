@@ -160,7 +160,7 @@ def measure_alone(part: Part, end_s: float) -> Numbers:
         return {"left out": "no time was left"}
     # CUDA does not outlive a fork; without it, a server that has imported all saves ten seconds.
     context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")
-    context.set_forkserver_preload(["__main__"])
+    context.set_forkserver_preload([__spec__.name])
     ours, theirs = context.Pipe()
     process = context.Process(target=run_part, args=(part, theirs))
     started = time.monotonic()
