@@ -77,6 +77,7 @@ def test_training_moves_the_finetuned_pictures_only(project):
     assert project.read_json("plots/data/finetune.json")["num_trainable_tensors"] > 0
 
 
+@pytest.mark.thorough
 def test_a_changed_table_of_prompts_is_read_and_encodes_nothing_again(project):
     table, prompts = (project.folder / "data" / f for f in ("extra_prompts.csv", "prompts.csv"))
     header, before = table.read_text(), prompts.read_text()

@@ -87,6 +87,7 @@ def test_a_destroyed_model_is_worse_and_its_collapse_is_named(
     assert "Collapse: zero-shot accuracy on in-domain prompts fell from" in caplog.text
 
 
+@pytest.mark.thorough
 def test_a_damaged_base_that_learns_its_own_domain_again_is_better(damaged_project: Path) -> None:
     finetune.main()
     in_domain = compare_variants().set_index("set").loc["in_domain"]

@@ -14,8 +14,11 @@ INPUTS = (".gitignore", "extra_prompts.csv", "README.md")
 """What lies there and is no result."""
 COSTS = ("plots/data/cost_", "metrics/cost.json")
 """What no two runs share."""
-SHOWN_COSTS = re.compile(r"<dt>(?:training|sampling|memory|energy[^<]*)</dt><dd>.*?</dd>")
-"""The same in the report."""
+SHOWN_COSTS = re.compile(
+    r"<dt>(?:training|sampling|memory|energy[^<]*)</dt><dd>.*?</dd>"
+    r"|Training took .*? sampling [^.]*"
+)
+"""The same in plots/report.html and plots/report.md."""
 SHOWN = 60
 """Bytes on either side of a difference."""
 RESUMED = re.compile(r"(finetune|sample): goes on after (?:step )?(\d+)")
@@ -87,4 +90,6 @@ def _count_steps(checkpoint: Path) -> int:
 
 def _strip(file: Path) -> bytes:
     data = file.read_bytes()
-    return data if file.suffix != ".html" else SHOWN_COSTS.sub("", data.decode()).encode()
+    if file.suffix not in (".html", ".md"):
+        return data
+    return SHOWN_COSTS.sub("", data.decode()).encode()

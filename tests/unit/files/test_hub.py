@@ -226,6 +226,7 @@ def test_the_other_name_is_downloaded_where_the_first_is_not_there(hub):
     assert model.list_missing() == []
 
 
+@pytest.mark.thorough
 def test_a_download_without_a_network_is_told(monkeypatch):
     point_at("http://127.0.0.1:9", monkeypatch)  # nobody listens there
     with pytest.raises(UserError, match=f"the download of {UNET} failed; the hub cannot be"):
