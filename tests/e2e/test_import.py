@@ -11,7 +11,7 @@ from tests import foreign
 from tests.micro_project import MICRO, STAGES, Project
 
 pytestmark = pytest.mark.thorough
-AFTER = {"check", "sample@finetuned", "score@finetuned", "compare", "report"}
+AFTER = {"check", "sample@finetuned", "score@finetuned", "compare", "preference", "report"}
 """What a strength concerns."""
 APPLIED = "LoRA: 60 of 60 modules, rank 4, alpha 8, on U-Net and text encoder"
 
