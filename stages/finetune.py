@@ -1,9 +1,9 @@
-"""Fine-tune the base by the method of `finetune.method`, on the encoded pairs or on one thing.
+"""Fine-tune the base by `finetune.method`, on the encoded pairs of `finetune.data`.
 
 Method import trains nothing: it takes in weights that others trained.
 
 Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; for
-textual_inversion and dreambooth the captions in data/pairs.parquet and the rest of the base, too.
+a subject the captions in data/pairs.parquet and the rest of the base, too.
 Writes models/finetuned/ (only the trained weights), and in plots/data/ the losses, finetune.json
 and cost_finetune.json. Checkpoints wait in scratch/, so that a run that was killed goes on to the
 same bytes.

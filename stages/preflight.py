@@ -118,15 +118,16 @@ def check_words(params: Params, intake: Intake, taught: Taught | None) -> None:
     """Refuse a new word that is not new, or is in others; note what the text encoder cuts."""
     tokenizer, _ = load_text_encoder(params.chosen, choose_device())
     captions, prompts = intake.chosen["caption"], intake.prompts["finetuned_prompt"]
-    if taught and taught.learned == taught.subject.placeholder:
+    if taught and taught.is_word:
         word = taught.learned
-        if taught.method == "textual_inversion":
+        if params.finetune.method == "textual_inversion":
             num_vectors = params.finetune.textual_inversion.num_vectors
             find_initializer(tokenizer, word, taught.subject.initializer, num_vectors)
         check_new(tokenizer, word, num_vectors=1)
         refuse_part_of_word(word, [*captions, *prompts])
     intake.notes["captions"] = note_cuts(tokenizer, captions, "caption")
-    intake.notes["prompts"] = note_cuts(tokenizer, prompts, "prompt")
+    sampled = [*prompts, params.sample.negative_prompt or ""]
+    intake.notes["prompts"] = note_cuts(tokenizer, sampled, "prompt")
 
 
 def refuse_part_of_word(placeholder: str, texts: Sequence[str]) -> None:

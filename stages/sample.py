@@ -56,7 +56,8 @@ def main(variant: str = "") -> None:
     tokens = apply_weights(models, params) if variant == "finetuned" else []
     with use_folder(f"sample@{variant}-{get_rank()}") as spill:
         spelled = [spell(text, tokens) for text in asked]
-        embeds = dict(zip(*encode_distinct(tokenizer, text_encoder, spelled, spill), strict=True))
+        texts = [*spelled, params.sample.negative_prompt or ""]
+        embeds = dict(zip(*encode_distinct(tokenizer, text_encoder, texts, spill), strict=True))
         scratch = locate_scratch(variant, rows.assign(asked=spelled), params, unet)
         sampler = build_sampler(base, params.sample, unet, embeds, models.vae)
         with Meter(scratch / "cost.json") as meter, watch_part("sampling"):

@@ -20,7 +20,6 @@ TRAINED = {
     "attn2_kv": r"\battn2\.to_[kv]\b",  # what reads the text (Custom Diffusion, Kumari et al. 2022)
     "full": r"",
     "lora": r"\blora_",
-    "dreambooth": r"",
 }
 """Per `finetune.method`: what the name of a trained parameter of the U-Net holds.
 

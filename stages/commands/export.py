@@ -27,6 +27,7 @@ from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
 from stages.files.hub import is_local
 from stages.files.tables import read_json, read_prompts, write_json
+from stages.files.taught import name_taught
 from stages.files.tensors import read_finetuned, write_tensors
 from stages.reporting.markdown import describe_results, digest_prompts, render_card
 from stages.run.entry import run_stage
@@ -123,8 +124,8 @@ def write_snippet(params: Params, config: dict[str, Any]) -> str:
     """Lines of Python that load the exported weights and draw a picture."""
     if learns_word(config):
         prompt = f"a photo of a {params.subject.placeholder}"
-    elif config["method"] == "dreambooth":
-        prompt = f"a photo of a {params.subject.identifier} {params.subject.class_name}"
+    elif taught := name_taught(params):
+        prompt = f"a photo of a {taught.learned}"
     else:
         prompt = params.prompts.class_templates[0].replace("{}", params.prepare.classes[0])
     return "\n".join(

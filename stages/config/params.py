@@ -118,6 +118,18 @@ def _check_prompts(marketing: tuple["MarketingPrompt", ...]) -> tuple["Marketing
     return marketing
 
 
+def _check_data(data: str, info: ValidationInfo) -> str:
+    if data == "pairs" and info.data.get("method") == "textual_inversion":
+        raise ValueError("should be subject: textual_inversion learns a word for one subject")
+    return data
+
+
+def _check_negative(prompt: str | None, info: ValidationInfo) -> str | None:
+    if prompt is not None and info.data.get("guidance_scale") == 1:
+        raise ValueError("should be none: guidance_scale 1 is no guidance, towards or away")
+    return prompt
+
+
 def _check_warmup(steps: int, info: ValidationInfo) -> int:
     limit = info.data.get("max_train_steps", steps)
     if steps > limit:
@@ -184,10 +196,10 @@ Auto = Annotated[T | None, _read_word("auto")]
 Root = Annotated[Maybe[Text], AfterValidator(_check_root)]
 Column = Annotated[Maybe[Text], Field(validate_default=True), AfterValidator(_check_column)]
 
-Method = Literal["attn2", "attn2_kv", "full", "lora", "textual_inversion", "dreambooth"]
+UnetMethod = Literal["attn2", "attn2_kv", "full", "lora"]
+"""What trains weights of the U-Net, its own or added ones."""
+Method = Literal[UnetMethod, "textual_inversion"]
 """What is trained here. Weights that others trained come by the method `import`."""
-SUBJECT_METHODS = ("textual_inversion", "dreambooth")
-"""Those that learn a subject from a few pictures of it."""
 Protocol = Literal["broad", "paper"]
 ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
 
@@ -216,15 +228,26 @@ class DataParams(Section):
         return Path(self.root)
 
 
-class LearningRates(Section):
-    """The rate at which each method trains a base well."""
+class UnetRates(Section):
+    """The rate of each method that trains weights of the U-Net."""
 
     attn2: Fraction
     attn2_kv: Fraction
     full: Fraction
     lora: Fraction
+
+
+class SubjectRates(UnetRates):
+    """Those, and that of the method for subjects alone."""
+
     textual_inversion: Fraction
-    dreambooth: Fraction
+
+
+class LearningRates(Section):
+    """The rate at which each method trains a base well, on either kind of data."""
+
+    pairs: UnetRates
+    subject: SubjectRates
 
 
 class BaseParams(Section):
@@ -274,7 +297,7 @@ class PromptsParams(Section):
 
 
 class SubjectParams(Section):
-    """What textual_inversion and dreambooth learn from a few pictures."""
+    """What is learned from a few pictures, where `finetune.data` is subject."""
 
     source: Literal["drawn", "imagefolder"]
     root: Root
@@ -286,6 +309,8 @@ class SubjectParams(Section):
     initializer: Word
     identifier: Word
     caption_templates: Templates
+    prior_loss_weight: Annotated[Float, Field(ge=0)]
+    num_prior_pictures: Count
 
 
 class LoraParams(Section):
@@ -303,21 +328,14 @@ class TextualInversionParams(Section):
     num_vectors: Annotated[Count, Field(le=16)]
 
 
-class DreamboothParams(Section):
-    """The prior preservation of method dreambooth."""
-
-    prior_loss_weight: Annotated[Float, Field(ge=0)]
-    num_prior_pictures: Count
-
-
 class FinetuneParams(Section):
-    """How the U-Net is trained."""
+    """What is trained, on what, and how."""
 
     method: Literal[Method, "import"]
+    data: Annotated[Literal["pairs", "subject"], AfterValidator(_check_data)]
     learning_rate: Auto[Fraction]
     lora: LoraParams
     textual_inversion: TextualInversionParams
-    dreambooth: DreamboothParams
     lr_scheduler: Literal["cosine", "linear", "constant"]
     max_train_steps: Annotated[Int, Field(ge=0)]
     lr_warmup_steps: Annotated[Int, Field(ge=0), AfterValidator(_check_warmup)]
@@ -341,7 +359,7 @@ class FinetuneParams(Section):
     @property
     def learns_subject(self) -> bool:
         """Whether the pictures of `subject` are trained on, instead of the pairs."""
-        return self.method in SUBJECT_METHODS
+        return self.data == "subject"
 
 
 class ImportParams(Section):
@@ -358,6 +376,7 @@ class DenoiseParams(Section):
     scheduler: Literal["ddim", "ddpm", "dpm_solver_pp", "euler"]
     num_inference_steps: Annotated[Count, Field(le=1000)]
     guidance_scale: Annotated[Float, Field(ge=1, le=100)]
+    negative_prompt: Annotated[Maybe[Phrase], AfterValidator(_check_negative)]
     batch_size: Count
     seed: Seed
 

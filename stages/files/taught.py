@@ -1,7 +1,7 @@
-"""data/subject.json: what the method learns from outside of the pairs; empty for most methods.
+"""data/subject.json: what is learned from outside of the pairs; empty for most experiments.
 
-That is the subject that it teaches, and how; and for method import a digest of the files. So a
-change of `subject` makes nothing run again unless the method teaches it, and one of the files does.
+That is the subject, and how it is called; and for method import a digest of the files. So a change
+of `subject` makes nothing run again unless it is learned, and one of the files does.
 """
 
 from pathlib import Path
@@ -13,9 +13,14 @@ from stages.files.tables import read_json, write_json
 
 
 class Taught(NamedTuple):
-    """A subject that textual_inversion or dreambooth learns, or whose word is imported."""
+    """A subject that is learned from a few pictures, here or before the import.
 
-    method: str
+    Attributes:
+        is_word: Whether a new word is learned for it, and nothing else.
+        subject: The section `subject`.
+    """
+
+    is_word: bool
     subject: SubjectParams
 
     @property
@@ -25,34 +30,35 @@ class Taught(NamedTuple):
         The new word (Gal et al. 2022), or a rare one in front of the class (Ruiz et al. 2023,
         section 3.2).
         """
-        if self.method == "dreambooth":
-            return f"{self.subject.identifier} {self.subject.class_name}"
-        return self.subject.placeholder
+        if self.is_word:
+            return self.subject.placeholder
+        return f"{self.subject.identifier} {self.subject.class_name}"
 
     @property
     def class_captions(self) -> list[str]:
-        """The captions of the subject's class, which dreambooth preserves."""
+        """The captions of the subject's class, which its prior preserves."""
         return [
             fill_template(text, self.subject.class_name) for text in self.subject.caption_templates
         ]
 
 
-def name_taught(params: Params, is_word: bool = False) -> Taught | None:
-    """What the method of the params teaches, or what is imported if it is a word; else None."""
+def name_taught(params: Params, imports_word: bool = False) -> Taught | None:
+    """The subject that is learned, or whose word is imported; None if there is none."""
+    is_word = imports_word or params.finetune.method == "textual_inversion"
     if params.finetune.learns_subject or is_word:
-        return Taught(params.finetune.method, params.subject)
+        return Taught(is_word, params.subject)
     return None
 
 
 def write_taught(taught: Taught | None, path: Path, digest: str = "") -> None:
     """Write what is taught, and the digest of what is imported, if anything is."""
-    values = {"method": taught.method, "subject": taught.subject.model_dump()} if taught else {}
+    values = {"is_word": taught.is_word, "subject": taught.subject.model_dump()} if taught else {}
     write_json(values | ({"imported": digest} if digest else {}), path)
 
 
 def read_taught(path: Path) -> Taught | None:
-    """Read it; None where the method teaches no subject."""
+    """Read it; None where no subject is learned."""
     values = read_json(path, "preflight")
     if "subject" not in values:
         return None
-    return Taught(values["method"], SubjectParams(**values["subject"]))
+    return Taught(values["is_word"], SubjectParams(**values["subject"]))

@@ -1,4 +1,4 @@
-"""The section on the subject that textual_inversion or dreambooth was taught."""
+"""The section on the subject that was learned from a few pictures."""
 
 from typing import Any, NamedTuple
 

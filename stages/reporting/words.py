@@ -15,7 +15,6 @@ TRAINED = {
     "full": "the whole U-Net",
     "lora": "low-rank adapters (LoRA)",
     "textual_inversion": "a new word (textual inversion)",
-    "dreambooth": "the whole U-Net on one subject (DreamBooth)",
     "import": "elsewhere (imported weights)",
 }
 """What each `finetune.method` trains."""

@@ -42,7 +42,7 @@ class Sampler:
         unet: In eval mode, on the device to compute on.
         vae: Float32, in eval mode.
         noise_scheduler: Built from the base's config.
-        prompt_embeds: (L, D) of each prompt, and of "", the unconditional one.
+        prompt_embeds: (L, D) of each prompt, of "", and of the negative prompt if there is one.
         params: Steps and guidance.
         resolution_px: Side of the pictures.
     """
@@ -88,7 +88,7 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
     generators = build_generators(seeds)
     latents = draw_initial_latents(generators, measure_latents(sampler.vae, sampler.resolution_px))
     text = torch.stack([sampler.prompt_embeds[prompt] for prompt in prompts])  # (B, L, D)
-    uncond = sampler.prompt_embeds[""].expand_as(text)
+    uncond = sampler.prompt_embeds[sampler.params.negative_prompt or ""].expand_as(text)
     noise_scheduler = copy.deepcopy(sampler.noise_scheduler)  # it counts its steps
     latents = denoise(
         sampler.unet, noise_scheduler, latents, (uncond, text), sampler.params, generators

@@ -1,4 +1,4 @@
-"""The subject that textual_inversion and dreambooth learn: its pictures, words and prompts."""
+"""The subject that is learned from a few pictures: which these are."""
 
 from collections.abc import Set as AbstractSet
 from pathlib import Path

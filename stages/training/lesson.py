@@ -115,21 +115,25 @@ class WordLesson(Lesson):
 
 @dataclass
 class PriorLesson(Lesson):
-    """For dreambooth: beside the subject what the frozen base makes of its class.
+    """For a subject: beside its pictures what the frozen base makes of its class.
 
     Ruiz et al. 2023, equation 2: E |x - x'|^2 + lambda E |x_pr - x_pr'|^2.
+
+    Attributes:
+        prior: Pictures of the class, x_pr.
+        prior_loss_weight: Their lambda.
     """
 
     prior: EncodedPairs = field(kw_only=True)
+    prior_loss_weight: float = field(kw_only=True)
 
     def draw(self, step: int) -> list[Terms]:
         """As `Lesson.draw`, each batch with one of the prior: other noise, other timesteps."""
         seed = derive_stream_seed(self.params.seed, "prior", 0)
         params = self.params.model_copy(update={"seed": seed})
         priors = draw_batches(self.prior, params, self.num_timesteps, step)
-        weight = self.params.dreambooth.prior_loss_weight
         return [
-            [*terms, (weight, prior)]
+            [*terms, (self.prior_loss_weight, prior)]
             for terms, prior in zip(super().draw(step), priors, strict=True)
         ]
 
@@ -184,18 +188,16 @@ def build_prior_lesson(
     noise_scheduler: DDPMScheduler,
     scratch: Path,
 ) -> Lesson:
-    """The lesson of dreambooth; without a weight of the prior it has none."""
-    weights = choose_weights(unet, params)
-    if params.dreambooth.prior_loss_weight == 0:
-        return Lesson(weights, *pairs, params, noise_scheduler)
-    prior = sample_prior(base, params, taught, scratch / "prior")
-    return PriorLesson(weights, *pairs, params, noise_scheduler, prior=prior)
+    """The lesson of weights of the U-Net on a subject; at a weight of 0 there is no prior."""
+    common = (choose_weights(unet, params), *pairs, params, noise_scheduler)
+    if (weight := taught.subject.prior_loss_weight) == 0:
+        return Lesson(*common)
+    prior = sample_prior(base, params.seed, taught, scratch / "prior")
+    return PriorLesson(*common, prior=prior, prior_loss_weight=weight)
 
 
 @watch_part("prior")
-def sample_prior(
-    base: BaseParams, params: FinetuneParams, taught: Taught, scratch: Path
-) -> EncodedPairs:
+def sample_prior(base: BaseParams, seed: int, taught: Taught, scratch: Path) -> EncodedPairs:
     """Pictures of the subject's class by the frozen base, encoded (Ruiz et al. 2023, section 3.3).
 
     Training on these beside the subject keeps the class from becoming the subject.
@@ -212,14 +214,16 @@ def sample_prior(
         scheduler="ddim",
         num_inference_steps=PRIOR_STEPS,
         guidance_scale=PRIOR_GUIDANCE_SCALE,
+        negative_prompt=None,
         batch_size=BATCH_SIZE,
-        seed=params.seed,
+        seed=seed,
     )
     prompts = pd.DataFrame({"prompt": captions, "set": "prior", "class": taught.subject.class_name})
     prompts = prompts.assign(prompt_id=[f"prior-{row}" for row in prompts.index])
-    num_each = -(-params.dreambooth.num_prior_pictures // len(captions))
+    num_pictures = taught.subject.num_prior_pictures
+    num_each = -(-num_pictures // len(captions))
     rows = plan_pictures(prompts, {"prior": num_each}, how, base.model)
-    rows = rows.sort_values("index", kind="stable").head(params.dreambooth.num_prior_pictures)
+    rows = rows.sort_values("index", kind="stable").head(num_pictures)
     sampler = build_sampler(base, how, load_unet(base), dict(zip(distinct, embeds, strict=True)))
     table = sample_table(sampler, rows, rows["prompt"].tolist(), scratch)
     return _encode_pictures(base, table, distinct, embeds)

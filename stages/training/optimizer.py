@@ -10,9 +10,9 @@ from stages.training.sharding import shard_like
 
 
 def resolve_learning_rate(params: FinetuneParams, base: BaseParams) -> float:
-    """The rate to train with: the one given, or else the base's own for the method."""
+    """The rate to train with: the one given, or else the base's own for the method and data."""
     if params.learning_rate is None:
-        return getattr(base.learning_rates, params.method)
+        return getattr(getattr(base.learning_rates, params.data), params.method)
     return params.learning_rate
 
 

@@ -24,7 +24,7 @@ from stages.run.processes import count_processes, is_main_process, is_sharded
 
 GATHERED_TOGETHER = (BasicTransformerBlock, ResnetBlock2D)
 """The blocks of a U-Net, gathered one by one; what is between them is gathered all at once."""
-METHODS = ("attn2", "attn2_kv", "full", "dreambooth")
+METHODS = ("attn2", "attn2_kv", "full")
 """Those that train the U-Net's own weights; what others train is too little to be shared out."""
 OPTIMIZERS = ("adamw",)
 """bitsandbytes 0.50 takes no DTensor."""

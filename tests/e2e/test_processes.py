@@ -117,9 +117,13 @@ def test_one_process_goes_on_from_a_checkpoint_of_two(project: Path) -> None:
 def test_two_processes_share_the_prior_out_and_train_as_one(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     shutil.copytree(project, folder)
-    edit_params(folder, "subject", num_pictures=4, num_held_out_pictures=2)
-    prior = {"num_prior_pictures": 20}  # two batches
-    edit_params(folder, "finetune", method="dreambooth", dreambooth=prior, adam_epsilon=1e-3)
+    counts = {
+        "num_pictures": 4,
+        "num_held_out_pictures": 2,
+        "num_prior_pictures": 20,
+    }  # two batches
+    edit_params(folder, "subject", **counts)
+    edit_params(folder, "finetune", method="full", data="subject", adam_epsilon=1e-3)
     teach_subject(folder)
     run(folder, 1, "encode")
     alone, together = (train(folder, count) for count in (1, 2))

@@ -9,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 
-from stages.config.params import BaseParams, FinetuneParams, Method, SampleParams
+from stages.config.params import BaseParams, FinetuneParams, Method, SampleParams, UnetMethod
 from stages.training.batches import EncodedPairs
 from stages.training.lesson import Lesson
 from stages.training.train import Training
@@ -17,6 +17,7 @@ from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base, build_
 
 FINETUNE = {
     "method": "attn2",
+    "data": "pairs",
     "learning_rate": 1e-2,
     "lora": {
         "rank": 2,
@@ -25,10 +26,6 @@ FINETUNE = {
         "use_dora": False,
     },
     "textual_inversion": {"num_vectors": 1},
-    "dreambooth": {
-        "prior_loss_weight": 1.0,
-        "num_prior_pictures": 5,
-    },
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 0,
     "max_train_steps": 6,
@@ -53,6 +50,7 @@ SAMPLE = {
     "scheduler": "ddim",
     "num_inference_steps": 4,
     "guidance_scale": 7.5,
+    "negative_prompt": None,
     "images_per_in_domain_prompt": 1,
     "images_per_marketing_prompt": 2,
     "images_per_subject_prompt": 2,
@@ -107,14 +105,18 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "scorer_pretrained": None,
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
-        "learning_rates": dict.fromkeys(get_args(Method), 1e-2),
+        "learning_rates": {
+            "pairs": dict.fromkeys(get_args(UnetMethod), 1e-2),
+            "subject": dict.fromkeys(get_args(Method), 1e-2),
+        },
         "data": {"source": "drawn", "root": None},
     }
     return BaseParams.model_validate(values | changes)
 
 
 def build_finetune_params(**changes: object) -> FinetuneParams:
-    return FinetuneParams.model_validate(FINETUNE | changes)
+    fitting = {"data": "subject"} if changes.get("method") == "textual_inversion" else {}
+    return FinetuneParams.model_validate(FINETUNE | fitting | changes)
 
 
 def build_sample_params(**changes: object) -> SampleParams:

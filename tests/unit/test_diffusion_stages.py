@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from stages import encode, finetune, sample
 from stages.config import paths
 from stages.config.mistakes import UserError
-from stages.config.params import Method
+from stages.config.params import UnetMethod, load_params
 from stages.files.tables import read_json
 from stages.files.tensors import read_finetuned, read_latents, read_prompt_embeds
 from stages.run.cost import Cost, read_cost, write_cost
@@ -34,7 +34,7 @@ from tests.unit.stable_diffusion_project import (
     write_pairs,
 )
 
-METHODS = get_args(Method)
+METHODS = get_args(UnetMethod)
 WEIGHTS = paths.FINETUNED / "unet.safetensors"
 SAMPLES = paths.SAMPLES
 
@@ -157,7 +157,10 @@ def test_a_checkpoint_of_other_params_is_not_resumed(
 @pytest.mark.parametrize("method", ["attn2_kv", "full", "lora"])
 def test_each_method_is_trained_and_sampled(project: Path, method: str) -> None:
     edit_params(project, "finetune", method=method, learning_rate="auto")
-    edit_params(project, "bases", tiny={"learning_rates": dict.fromkeys(METHODS, 2e-2)})
+    rates = load_params().chosen.learning_rates.model_dump()
+    edit_params(
+        project, "bases", tiny={"learning_rates": rates | {"pairs": dict.fromkeys(METHODS, 2e-2)}}
+    )
     finetune.main()
     for variant in paths.VARIANTS:
         sample.main(variant)

@@ -173,7 +173,7 @@ def test_a_word_that_was_trained_and_imported_again_draws_the_same_bytes(project
     shutil.copy(paths.FINETUNED / "learned_embeds.safetensors", "theirs.safetensors")
     edit_params(project, "finetune", method="import")
     edit_params(project, "import", path="theirs.safetensors")
-    write_taught(name_taught(load_params(), is_word=True), paths.SUBJECT, "a digest")
+    write_taught(name_taught(load_params(), imports_word=True), paths.SUBJECT, "a digest")
     assert bring_in(project, "theirs.safetensors") == trained != sample_bytes("baseline")
     found = read_json(paths.TRAINING, "finetune")
     assert found["applied"] == "embedding <my-frog> as <my-frog>: 2 vectors of 16"

@@ -72,8 +72,6 @@ def test_a_step_meets_one_device_and_one_dtype_and_waits_only_for_what_it_logs(
         gpu.waits.clear()
         next(train(training, lesson))
     waits = WAITS_OF_A_WORD if method == "textual_inversion" else WAITS_OF_A_STEP
-    if method == "dreambooth":  # a loss of the subject and one of the prior
-        waits = ["item", *waits]
     assert gpu.waits == waits
     for name, weight in training.weights.items():
         assert (weight.device, weight.dtype) == (CUDA, torch.float32), name
@@ -87,11 +85,13 @@ def build_lesson(
 ) -> Lesson:
     noise_scheduler = load_noise_scheduler(base)
     if params.method == "textual_inversion":
-        taught = Taught(params.method, load_params().subject)
+        taught = Taught(True, load_params().subject)
         captions = [f"a {taught.learned}", f"a photo of a {taught.learned}"] * len(pairs.mean)
         return build_word_lesson(base, params, taught, (pairs, pairs), captions, noise_scheduler)
     common = (choose_weights(unet, params), pairs, pairs, params, noise_scheduler)
-    return PriorLesson(*common, prior=pairs) if params.method == "dreambooth" else Lesson(*common)
+    if params.learns_subject:
+        return PriorLesson(*common, prior=pairs, prior_loss_weight=1.0)
+    return Lesson(*common)
 
 
 @pytest.mark.parametrize("precision", IN_PRECISIONS)

@@ -1,10 +1,13 @@
 import logging
 
+import pandas as pd
 import pytest
 
 from stages import preflight
 from stages.config import paths
 from stages.config.mistakes import UserError
+from stages.config.params import load_params
+from stages.sources.intake import Intake
 from stages.sources.notes import Note
 from tests.unit.conftest import build_finetune_params
 
@@ -52,6 +55,18 @@ def test_texts_that_are_cut_are_counted_in_one_line_and_listed(
     ]
     preflight.note_cuts(StubTokenizer(), texts[1:2], "caption")
     assert caplog.messages[1] == f"1 caption cut at 5 tokens; listed in {paths.LEFT_OUT}"
+
+
+def test_a_negative_prompt_that_is_cut_is_listed_with_the_prompts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preflight, "load_text_encoder", lambda *_: (StubTokenizer(), None))
+    params = load_params()
+    sampled = params.sample.model_copy(update={"negative_prompt": "a dull grey cat"})
+    table = pd.DataFrame({"caption": ["a cat"], "finetuned_prompt": ["a cat"]})
+    intake = Intake(chosen=table, notes={}, prompts=table)
+    preflight.check_words(params.model_copy(update={"sample": sampled}), intake, None)
+    assert intake.notes["prompts"] == [Note("a dull grey cat", "end is not seen: cat")]
 
 
 @pytest.mark.parametrize("text", ["a cat in a room", "A Room", "groot"])

@@ -17,7 +17,7 @@ from stages.config.mistakes import UserError
 from stages.config.params import load_params
 from stages.files.images import decode_image, encode_png, resize_to_square
 from stages.files.tables import read_prompts, write_json, write_table
-from stages.files.taught import Taught, name_taught, write_taught
+from stages.files.taught import name_taught, write_taught
 from stages.sources.drawing.pictures import draw_picture
 from stages.sources.intake import Part, build_pairs, take_in
 from stages.sources.source import Entry, Source
@@ -29,7 +29,7 @@ CIFAR10_PARQUET = os.environ.get("CIFAR10_PARQUET")
 """A file of the public edition, for those who have it: columns img and label."""
 
 
-LEARNED = {"textual_inversion": "<my-frog>", "dreambooth": "sks frog"}
+LEARNED = {"textual_inversion": "<my-frog>", "full": "sks frog"}
 
 
 def write_params(folder, num_classes=3, method="attn2", subject=None, **data):
@@ -38,7 +38,7 @@ def write_params(folder, num_classes=3, method="attn2", subject=None, **data):
     values["prepare"] |= {"num_pairs": 14, "num_validation_pairs": 6}
     values["prepare"]["classes"] = values["prepare"]["classes"][:num_classes]
     values["prompts"]["file"] = str(ROOT / values["prompts"]["file"])
-    values["finetune"]["method"] = method
+    values["finetune"] |= {"method": method, "data": "subject" if subject is not None else "pairs"}
     values["subject"] |= subject or {}
     (folder / "params.yaml").write_text(json.dumps(values))
 
@@ -51,9 +51,7 @@ def teach(folder, method, subject):
 def run():
     """What `preflight` does for it, and `prepare`."""
     params = load_params()
-    learns = params.finetune.learns_subject
-    taught = Taught(params.finetune.method, params.subject) if learns else None
-    write_table(take_in(params, taught).chosen, paths.CHOSEN)
+    write_table(take_in(params, name_taught(params)).chosen, paths.CHOSEN)
     prepare.main()
 
 
@@ -187,7 +185,7 @@ def test_the_fine_tuned_model_is_asked_for_what_it_learned(project, method):
 def test_a_subject_changes_no_other_pair(project):
     run()
     before = read_pairs(paths.PAIRS)
-    teach(project, "dreambooth", {})
+    teach(project, "full", {})
     run()
     after = read_pairs(paths.PAIRS)
     assert len(after) == len(before) + 16

@@ -1,4 +1,4 @@
-"""textual_inversion and dreambooth across stages, on a micro base: what they promise."""
+"""`finetune.data: subject` across stages, on a micro base: what each method promises."""
 
 import io
 import shutil
@@ -16,7 +16,6 @@ from stages import embed, encode, finetune, preflight, sample, score
 from stages.commands import export
 from stages.config import paths
 from stages.config.mistakes import UserError
-from stages.config.params import SUBJECT_METHODS
 from stages.files.embeds import read_pair_embeds
 from stages.files.tables import read_json, read_scores
 from stages.scoring.embed import embed_images
@@ -34,8 +33,8 @@ from tests.unit.stable_diffusion_project import (
 
 MODEL = "models/tiny"
 WORD = paths.FINETUNED / "learned_embeds.safetensors"
-SMALL = {"num_pictures": 4, "num_held_out_pictures": 2}
-RATES = {"textual_inversion": 0.5, "dreambooth": 2e-2}
+SMALL = {"num_pictures": 4, "num_held_out_pictures": 2, "num_prior_pictures": 5}
+RATES = {"textual_inversion": 0.5, "full": 2e-2, "lora": 2e-2}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def built_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit_params(folder, "subject", **SMALL)
     edit_params(folder, "prompts", subject_templates=["a photo of a {}", "a {} in a room", "a {}"])
     edit_params(folder, "sample", images_per_subject_prompt=2)
-    edit_params(folder, "finetune", dreambooth={"num_prior_pictures": 5})
+    edit_params(folder, "finetune", data="subject")
     return folder
 
 
@@ -91,18 +90,22 @@ def test_plain_diffusers_loads_the_word_and_draws_the_same_picture(project: Path
     assert_draws_what_was_sampled(exported)
 
 
-def test_the_exported_dreambooth_pipeline_draws_the_same_picture(project: Path) -> None:
-    teach(project, "dreambooth")
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_exported_pipeline_draws_the_same_picture_of_the_subject(
+    project: Path, method: str
+) -> None:
+    teach(project, method)
     sample_both()
     export.main()
     exported = StableDiffusionPipeline.from_pretrained(paths.EXPORTED / "pipeline")
     assert_draws_what_was_sampled(exported)
+    assert "a photo of a sks frog" in (paths.EXPORTED / "README.md").read_text()
     metrics = read_json(paths.TRAINING, "finetune")
-    assert metrics["trainable_fraction"] == 1
+    assert (metrics["trainable_fraction"] == 1) == (method == "full")
     assert metrics["validation_loss_change"] < 0
 
 
-@pytest.mark.parametrize("method", SUBJECT_METHODS)
+@pytest.mark.parametrize("method", RATES)
 @pytest.mark.parametrize("option", [{}, {"ema_decay": 0.9, "snr_gamma": 5.0}])
 def test_a_killed_training_goes_on_to_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch, method: str, option: dict[str, float]
@@ -131,7 +134,7 @@ def test_zero_steps_draw_the_initializers_picture(project: Path) -> None:
 
 
 def test_similarity_is_that_of_the_pictures_to_those_held_out(project: Path) -> None:
-    teach(project, "dreambooth")
+    teach(project, "full")
     sample_both()
     embed.main()
     score.main("finetuned")
@@ -146,7 +149,7 @@ def test_similarity_is_that_of_the_pictures_to_those_held_out(project: Path) -> 
     assert scores["set"].value_counts()["subject"] == 6
 
 
-def test_other_methods_have_no_similarity_to_a_subject(project: Path) -> None:
+def test_pairs_alone_give_no_similarity_to_a_subject(project: Path) -> None:
     encode.main()
     sample.main("baseline")
     embed.main()

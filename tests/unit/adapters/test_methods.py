@@ -15,13 +15,12 @@ from stages.adapters.methods import (
 from stages.base.components import load_unet
 from stages.base.identity import fingerprint_weights
 from stages.config.mistakes import UserError
-from stages.config.params import BaseParams, Method
+from stages.config.params import BaseParams, UnetMethod
 from tests import stable_diffusion
 from tests.tiny import build_unet, build_vae
 from tests.unit.conftest import build_finetune_params
 
-METHODS = [method for method in get_args(Method) if method != "textual_inversion"]
-"""Those that train weights of the U-Net."""
+METHODS = get_args(UnetMethod)
 
 
 def test_each_method_of_the_params_is_there() -> None:
@@ -34,7 +33,6 @@ def test_each_method_of_the_params_is_there() -> None:
         ("attn2", [".attn2."]),
         ("attn2_kv", [".attn2.to_k.", ".attn2.to_v."]),
         ("full", [""]),
-        ("dreambooth", [""]),
     ],
 )
 def test_exactly_the_methods_weights_are_trainable(

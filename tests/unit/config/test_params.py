@@ -101,7 +101,13 @@ def test_every_spelling_of_a_number_is_read(text):
             "method: attn2",
             "method: atn2",
             "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full', "
-            "'lora', 'textual_inversion', 'dreambooth' or 'import'",
+            "'lora', 'textual_inversion' or 'import'",
+        ),
+        (
+            "method: attn2",
+            "method: textual_inversion",
+            'finetune.data: found "pairs"; should be subject: textual_inversion learns a word for '
+            "one subject",
         ),
         (
             "ema_decay: none",
@@ -114,9 +120,9 @@ def test_every_spelling_of_a_number_is_read(text):
             "finetune.lora.rank: found 0; should be greater than or equal to 1",
         ),
         (
-            "      attn2_kv: 1e-4\n",
+            "        attn2_kv: 1e-4\n",
             "",
-            "bases.tiny.learning_rates.attn2_kv: missing",
+            "bases.tiny.learning_rates.pairs.attn2_kv: missing",
         ),
         (
             "class: coffee mug",
@@ -209,9 +215,17 @@ def test_params_say_what_the_file_says_and_derive_nothing():
 
 def test_a_new_word_has_no_strength():
     text = replace("method: attn2", "method: textual_inversion")
+    text = text.replace("data: pairs", "data: subject")
     parse_params(text)
     (line,) = explain(text.replace("strength: 1.0 ", "strength: 0.5 "))
     assert line.endswith("strength should be 1: a new word changes nothing that could be scaled")
+
+
+def test_without_guidance_a_negative_prompt_is_refused():
+    text = replace("negative_prompt: none", "negative_prompt: blurry")
+    parse_params(text)
+    (line,) = explain(text.replace("guidance_scale: 7.5 ", "guidance_scale: 1 "))
+    assert line.startswith('params.yaml: sample.negative_prompt: found "blurry"; should be none')
 
 
 @pytest.mark.parametrize("path", ["models/finetuned", "models/finetuned/unet.safetensors"])
@@ -260,8 +274,10 @@ def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
     text += "weights_variant: none, scorer: s, "
     text += "scorer_pretrained: none, resolution_px: 64, precision: fp32, "
     text += f"data: {json.dumps(data)}, "
-    text += "learning_rates: {attn2: 0, attn2_kv: 0, full: 0, lora: 0, "
-    text += "textual_inversion: 0, dreambooth: 0}}\n"
+    rates = "attn2: 0, attn2_kv: 0, full: 0, lora: 0"
+    text += (
+        f"learning_rates: {{pairs: {{{rates}}}, subject: {{{rates}, textual_inversion: 0}}}}}}\n"
+    )
     (line,) = explain(text + TEXT[TEXT.index("prepare:") :])
     assert line.startswith(f"params.yaml: bases.mine.data.{key}: found ")
 

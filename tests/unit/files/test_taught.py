@@ -4,11 +4,9 @@ from typing import get_args
 import pytest
 
 from stages.config.mistakes import UserError
-from stages.config.params import Method, Params, load_params
+from stages.config.params import Method, Params, UnetMethod, load_params
 from stages.files.taught import Taught, name_taught, read_taught, write_taught
 
-TEACHES = ("textual_inversion", "dreambooth")
-OTHERS = sorted({*get_args(Method)} - {*TEACHES})
 CHANGES = {
     "source": "imagefolder",
     "root": "frogs",
@@ -20,22 +18,22 @@ CHANGES = {
     "initializer": "dog",
     "identifier": "xyz",
     "caption_templates": ("the {}",),
+    "prior_loss_weight": 0.5,
+    "num_prior_pictures": 3,
 }
 
 
-def make_params(method: str, **subject: object) -> Params:
+def make_params(method: str, data: str = "pairs", **subject: object) -> Params:
     params = load_params()
     changed = {
-        "finetune": params.finetune.model_copy(update={"method": method}),
+        "finetune": params.finetune.model_copy(update={"method": method, "data": data}),
         "subject": params.subject.model_copy(update=subject),
     }
     return params.model_copy(update=changed)
 
 
-@pytest.mark.parametrize("method", OTHERS)
-def test_for_other_methods_no_change_of_the_subject_changes_a_byte(
-    method: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("method", get_args(UnetMethod))
+def test_for_pairs_no_change_of_the_subject_changes_a_byte(method: str, tmp_path: Path) -> None:
     path = tmp_path / "subject.json"
     write_taught(name_taught(make_params("attn2")), path)
     before = path.read_bytes()
@@ -45,20 +43,20 @@ def test_for_other_methods_no_change_of_the_subject_changes_a_byte(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("method", TEACHES)
+@pytest.mark.parametrize("method", get_args(Method))
 def test_what_is_taught_comes_back(method: str, tmp_path: Path) -> None:
     path = tmp_path / "subject.json"
-    params = make_params(method, **CHANGES)
+    params = make_params(method, "subject", **CHANGES)
     write_taught(name_taught(params), path)
-    assert read_taught(path) == Taught(method, params.subject)
+    assert read_taught(path) == Taught(method == "textual_inversion", params.subject)
 
 
 def test_an_imported_word_is_taught_under_the_placeholder(tmp_path: Path) -> None:
     path = tmp_path / "subject.json"
     params = make_params("import")
-    write_taught(name_taught(params, is_word=True), path, "abc")
+    write_taught(name_taught(params, imports_word=True), path, "abc")
     taught = read_taught(path)
-    assert taught == Taught("import", params.subject)
+    assert taught == Taught(True, params.subject)
     assert taught.learned == params.subject.placeholder
 
 
@@ -75,12 +73,12 @@ def test_other_imports_leave_their_digest_alone(tmp_path: Path) -> None:
 
 def test_the_learned_name_is_the_new_word_or_a_rare_one_before_the_class() -> None:
     subject = load_params().subject
-    assert Taught("textual_inversion", subject).learned == "<my-frog>"
-    assert Taught("dreambooth", subject).learned == "sks frog"
+    assert Taught(True, subject).learned == "<my-frog>"
+    assert Taught(False, subject).learned == "sks frog"
 
 
 def test_captions_of_the_class_do_not_name_the_subject() -> None:
-    captions = Taught("dreambooth", make_params("dreambooth", class_name="owl").subject)
+    captions = Taught(False, make_params("full", class_name="owl").subject)
     assert captions.class_captions[0] == "a photo of an owl"
     assert len(captions.class_captions) == 4
 

@@ -31,16 +31,18 @@ SEEDS = [5, 6, 7]
 SHAPE = (4, IMAGE_SIZE_PX // 2, IMAGE_SIZE_PX // 2)
 
 
-def test_pictures_are_the_pipelines(base: BaseParams) -> None:
+@pytest.mark.parametrize("negative_prompt", [None, "a photo of a dog"])
+def test_pictures_are_the_pipelines(base: BaseParams, negative_prompt: str | None) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(base.model, use_safetensors=True)
     expected = pipeline(
         PROMPTS,
         latents=draw_initial_latents(build_generators(SEEDS), SHAPE),
         num_inference_steps=4,
         guidance_scale=7.5,
+        negative_prompt=negative_prompt and [negative_prompt] * len(PROMPTS),
         output_type="np",
     ).images
-    found = sample_pictures(build_sampler(base), PROMPTS, SEEDS)
+    found = sample_pictures(build_sampler(base, negative_prompt), PROMPTS, SEEDS)
     difference = abs(found.images / 255.0 - expected).max()
     assert difference <= 0.5 / 255 + 1e-4  # rounding to 8 bits, and of float32
     assert found.is_finite.all()
@@ -81,14 +83,15 @@ def test_a_resolution_that_the_vae_cannot_halve_is_refused() -> None:
         measure_latents(build_vae(), 33)
 
 
-def build_sampler(base: BaseParams) -> Sampler:
-    embeds = encode_prompts(*load_text_encoder(base, CPU), ["", *PROMPTS])
-    params = build_sample_params()
+def build_sampler(base: BaseParams, negative_prompt: str | None = None) -> Sampler:
+    texts = ["", negative_prompt or "", *PROMPTS]
+    embeds = encode_prompts(*load_text_encoder(base, CPU), texts)
+    params = build_sample_params(negative_prompt=negative_prompt)
     return Sampler(
         unet=make_ready(load_unet(base), CPU),
         vae=load_vae(base, CPU),
         noise_scheduler=build_scheduler(load_scheduler_config(base), params.scheduler),
-        prompt_embeds=dict(zip(["", *PROMPTS], embeds, strict=True)),
+        prompt_embeds=dict(zip(texts, embeds, strict=True)),
         params=params,
         resolution_px=IMAGE_SIZE_PX,
     )

@@ -27,14 +27,14 @@ def draw(path, seed):
     image.save(path)
 
 
-def build_params(folder, num_pairs=4, num_validation=2, method="attn2", **subject):
+def build_params(folder, num_pairs=4, num_validation=2, data="pairs", **subject):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     values = YAML(typ="safe", pure=True).load(text)
     if folder:
         values["bases"]["tiny"]["data"] = {"source": "imagefolder", "root": str(folder)}
     values["prepare"] |= {"num_pairs": num_pairs, "num_validation_pairs": num_validation}
     values["prepare"]["classes"] = ["cat", "dog"]
-    values["finetune"]["method"] = method
+    values["finetune"]["data"] = data
     values["subject"] |= subject
     return parse_params(json.dumps(values))
 
@@ -53,8 +53,8 @@ def test_a_line_for_each_source_counts_what_was_left_out_and_why(tmp_path, caplo
     (pictures / "cat/notes.md").write_bytes(b"no picture")
     wanted = {"source": "imagefolder", "root": str(subject)}
     counts = {"num_pictures": 2, "num_held_out_pictures": 1}
-    params = build_params(pictures, method="dreambooth", **wanted, **counts)
-    intake = take_in(params, Taught("dreambooth", params.subject))
+    params = build_params(pictures, data="subject", **wanted, **counts)
+    intake = take_in(params, Taught(False, params.subject))
     assert caplog.messages == [
         f"pairs: {pictures}, 6 pictures, taken {{'train': 4, 'validation': 2}}; left out or noted: "
         "1 hidden, or left by a program (cat/.DS_Store), 1 no picture of a known format "
@@ -121,14 +121,12 @@ def test_of_a_subject_the_numbers_that_are_said_to_work_do(tmp_path):
         draw(tmp_path / f"{number}.png", number // 2)
     wanted = {"source": "imagefolder", "root": str(tmp_path), "seed": 1}
     counts = {"num_pictures": 4, "num_held_out_pictures": 2}
-    params = build_params(None, method="dreambooth", **wanted, **counts)
+    params = build_params(None, data="subject", **wanted, **counts)
     with pytest.raises(UserError, match=r"num_pictures \d with .*pictures \d would work") as caught:
-        take_in(params, Taught("dreambooth", params.subject))
+        take_in(params, Taught(False, params.subject))
     works = map(int, re.findall(r"pictures (\d) w", str(caught.value)))
-    params = build_params(
-        None, method="dreambooth", **wanted, **dict(zip(counts, works, strict=True))
-    )
-    take_in(params, Taught("dreambooth", params.subject))
+    params = build_params(None, data="subject", **wanted, **dict(zip(counts, works, strict=True)))
+    take_in(params, Taught(False, params.subject))
 
 
 def test_a_picture_with_neither_class_nor_caption_is_refused_before_any_result(tmp_path):

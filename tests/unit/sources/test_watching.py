@@ -9,7 +9,7 @@ def test_a_change_of_the_pairs_or_of_the_subject_is_noticed(tmp_path):
     draw(tmp_path / "pairs/cat/0.png", 0)
     draw(tmp_path / "toy/0.png", 0)
     subject = {"source": "imagefolder", "root": str(tmp_path / "toy")}
-    params = build_params(tmp_path / "pairs", method="dreambooth", **subject)
+    params = build_params(tmp_path / "pairs", data="subject", **subject)
     first = watch_sources(params, {})
     assert watch_sources(params, first) == first
     os.utime(tmp_path / "toy/0.png", ns=(1, 1))
@@ -20,7 +20,7 @@ def test_a_change_of_the_pairs_or_of_the_subject_is_noticed(tmp_path):
     assert watch_sources(params, second)["pairs"]["num_files"] == 2
 
 
-def test_the_subject_is_watched_only_where_a_method_teaches_it(tmp_path):
+def test_the_subject_is_watched_only_where_it_is_learned(tmp_path):
     subject = {"source": "imagefolder", "root": str(tmp_path)}
     assert watch_sources(build_params(None, **subject), {}) == {}
 

@@ -15,7 +15,8 @@ from stages.training.train import Training, build_training, train
 from tests.pictures import read_samples
 from tests.unit.conftest import as_lesson, build_finetune_params
 
-TAUGHT = Taught("dreambooth", load_params().subject)
+SUBJECT = load_params().subject.model_copy(update={"num_prior_pictures": 5})
+TAUGHT = Taught(False, SUBJECT)
 
 
 def test_the_prior_is_what_the_base_draws_of_the_class_captions_in_turn(
@@ -69,7 +70,7 @@ def test_the_loss_is_that_of_the_subject_plus_lambda_times_the_priors(
     base: BaseParams, pairs: EncodedPairs
 ) -> None:
     class_pairs = pairs._replace(mean=3 * pairs.mean)
-    alone = build(base, 1.0)
+    alone = build(base)
     losses = [next(train(alone, as_lesson(alone, pairs))).loss]
     losses += [take_step(base, weight, pairs, class_pairs).loss for weight in (0.5, 1.0, 2.0)]
     only, half, whole, double = losses
@@ -86,7 +87,7 @@ def test_the_priors_gradient_reaches_the_weights(base: BaseParams, pairs: Encode
 def test_noise_and_timesteps_of_the_prior_are_its_own(
     base: BaseParams, pairs: EncodedPairs
 ) -> None:
-    lesson = teach(build(base, 1.0), pairs, pairs)
+    lesson = teach(build(base), pairs, pairs, 1.0)
     [[(_, own), (_, prior)]] = lesson.draw(1)
     assert not torch.equal(own.timesteps, prior.timesteps)
     assert abs(torch.corrcoef(torch.stack([own.noise.ravel(), prior.noise.ravel()]))[0, 1]) < 0.1
@@ -95,23 +96,24 @@ def test_noise_and_timesteps_of_the_prior_are_its_own(
 
 
 def sample(base: BaseParams, scratch: Path, seed: int = 0) -> EncodedPairs:
-    params = build_finetune_params(seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stages.training.lesson.PRIOR_STEPS", 2)
-        return sample_prior(base, params, TAUGHT, scratch)
+        return sample_prior(base, seed, TAUGHT, scratch)
 
 
 def take_step(base: BaseParams, weight: float, pairs: EncodedPairs, prior: EncodedPairs) -> object:
-    training = build(base, weight)
-    return next(train(training, teach(training, pairs, prior)))
+    training = build(base)
+    return next(train(training, teach(training, pairs, prior, weight)))
 
 
-def teach(training: Training, pairs: EncodedPairs, prior: EncodedPairs) -> PriorLesson:
-    return PriorLesson(**vars(as_lesson(training, pairs)), prior=prior)
+def teach(
+    training: Training, pairs: EncodedPairs, prior: EncodedPairs, weight: float
+) -> PriorLesson:
+    common = vars(as_lesson(training, pairs))
+    return PriorLesson(**common, prior=prior, prior_loss_weight=weight)
 
 
-def build(base: BaseParams, weight: float) -> Training:
-    dreambooth = {"prior_loss_weight": weight, "num_prior_pictures": 5}
-    params = build_finetune_params(method="dreambooth", dreambooth=dreambooth)
+def build(base: BaseParams) -> Training:
+    params = build_finetune_params(method="full", data="subject")
     unet = load_unet(base)
     return build_training(unet, choose_weights(unet, params), params, 1e-3, "fp32")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.config.params import BaseParams, Method
+from stages.config.params import BaseParams, Method, UnetMethod
 from stages.training.optimizer import (
     build_optimizer,
     pack_state,
@@ -30,13 +30,17 @@ def run(optimizer: str, num_steps: int = 50) -> tuple[nn.Parameter, torch.optim.
 
 
 @pytest.mark.parametrize("method", get_args(Method))
-def test_without_a_learning_rate_it_is_the_bases_own_for_the_method(
+def test_without_a_learning_rate_it_is_the_bases_own_for_method_and_data(
     base: BaseParams, method: Method
 ) -> None:
-    rates = {name: 10.0**-place for place, name in enumerate(get_args(Method))}
+    on_subject = {name: 10.0**-place for place, name in enumerate(get_args(Method))}
+    on_pairs = {name: 0.5 * on_subject[name] for name in get_args(UnetMethod)}
+    rates = {"pairs": on_pairs, "subject": on_subject}
     base = BaseParams.model_validate(base.model_dump() | {"learning_rates": rates})
-    auto = build_finetune_params(method=method, learning_rate="auto")
-    assert resolve_learning_rate(auto, base) == rates[method]
+    for data, of_methods in rates.items():
+        if method in of_methods:
+            auto = build_finetune_params(method=method, data=data, learning_rate="auto")
+            assert resolve_learning_rate(auto, base) == of_methods[method]
     given = build_finetune_params(method=method, learning_rate=0)
     assert resolve_learning_rate(given, base) == 0
 

@@ -29,7 +29,7 @@ def test_what_cannot_be_in_shards_is_refused_in_one_line(
         check_sharding(params)
 
 
-@pytest.mark.parametrize("method", ["attn2", "attn2_kv", "full", "dreambooth"])
+@pytest.mark.parametrize("method", ["attn2", "attn2_kv", "full"])
 def test_methods_that_train_weights_of_the_unet_can_be_in_shards(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
