@@ -117,12 +117,13 @@ def describe_scorer(params: Params) -> str:
 def list_settings(params: Params, learning_rate: float) -> dict[str, dict[str, Any]]:
     """The sections of params.yaml that were in force, with the learning rate that was.
 
-    Of the bases, only the chosen one.
+    Of the bases, only the chosen one; of the prompts not their texts, which have a table.
     """
-    values = params.model_dump(by_alias=True, exclude={"bases", "launch", "study"})
+    values = params.model_dump(by_alias=True, exclude={"bases", "prompts", "launch", "study"})
     base = values.pop("base")
+    prompts = {"protocol": params.prompts.protocol, "file": params.prompts.file}
     values["finetune"]["learning_rate"] = learning_rate
-    return {f"base: {base}": params.chosen.model_dump(), **values}
+    return {f"base: {base}": params.chosen.model_dump(), "prompts": prompts, **values}
 
 
 def write_grids(page: Page) -> None:

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from stages.config import notation
 from stages.reporting import words
 from stages.reporting.evidence import Rows
-from stages.reporting.page import Page, format_value
+from stages.reporting.page import Page, build_environment
 
 MAX_SHOWN = 400
 """Characters of a text that users wrote."""
@@ -115,23 +115,13 @@ def _escape_character(character: str) -> str:
 
 
 def _build_environment() -> jinja2.Environment:
-    """Templates beside this module; text that is put in is escaped where they say `text`."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("stages.reporting", package_path=""),
+    """As for the page, but text that is put in is escaped for Markdown."""
+    environment = build_environment().overlay(
         autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
         keep_trailing_newline=True,
         finalize=lambda value: value if isinstance(value, Ready) else escape(str(value)),
     )
-    environment.filters |= {
-        "set": notation.word_set,
-        "value": format_value,
-        "duration": words.format_duration,
-        "ready": Ready,
-    }
-    environment.globals |= {"trained": words.TRAINED}
+    environment.filters |= {"duration": words.format_duration, "ready": Ready}
     return environment
 
 
