@@ -103,32 +103,58 @@ def is_local(name: str) -> bool:
     return path.is_dir() or path.is_absolute() or (path.parent != Path() and path.parent.is_dir())
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What of a model is not here.
+
+    Attributes:
+        files: Each need by its first name, and shards by their own.
+        num_bytes: What the hub would send; 0 where it gave no answer.
+        problem: One line where it can't be had: what is missing, why, and how to get it.
+    """
+
+    files: tuple[str, ...] = ()
+    num_bytes: int = 0
+    problem: str = ""
+
+
 def require_model(model: Model) -> None:
     """See to it that a model is here or can be downloaded.
 
     Raises:
         UserError: One line: what is missing, why, and how to get it.
     """
-    missing = model.list_missing()
-    if not missing:
-        return
-    subject, files = f"{model.what} {model.name} ({model.key})", ", ".join(missing)
+    missing = find_missing(model)
+    if missing.problem:
+        raise UserError(missing.problem)
+    if missing.files:
+        what = (model.name, ", ".join(missing.files), missing.num_bytes / 1e9)
+        logger.info("downloading from %s: %s, %.2f GB in all", *what)
+
+
+def find_missing(model: Model) -> Missing:
+    """Look for a model here, and ask the hub for what is not; nothing is downloaded."""
+    files = tuple(model.list_missing())
+    if not files:
+        return Missing()
+    subject, listed = f"{model.what} {model.name} ({model.key})", ", ".join(files)
     if is_local(model.name):
-        if not Path(model.name).is_dir():
-            raise UserError(f"{subject}: this folder does not exist")
-        raise UserError(
-            f"{subject}: this folder is incomplete: it lacks {files}; "
-            "get it again (the shipped one: `git checkout models`)"
-        )
+        found = "does not exist"
+        if Path(model.name).is_dir():
+            found = (
+                f"is incomplete: it lacks {listed}; "
+                "get it again (the shipped one: `git checkout models`)"
+            )
+        return Missing(files, problem=f"{subject}: this folder {found}")
     try:
-        size = _ask_hub(model, missing)
+        return Missing(files, _ask_hub(model, files))
     except (OSError, ValueError, httpx.HTTPError) as error:
-        raise UserError(
-            f"{subject}: not in the cache {constants.HF_HUB_CACHE}: {files}; "
+        problem = (
+            f"{subject}: not in the cache {constants.HF_HUB_CACHE}: {listed}; "
             f"{_word_refusal(model, error)}; with a network run `{model.download_command}`, "
             f"or add `--local-dir FOLDER` to it, carry the folder here and set {model.setting}"
-        ) from None
-    logger.info("downloading from %s: %s, %.2f GB in all", model.name, files, size / 1e9)
+        )
+        return Missing(files, problem=problem)
 
 
 def fetch_model(model: Model) -> None:

@@ -7,7 +7,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from stages.config.mistakes import UserError
-from stages.files.hub import Model, fetch_model, require_model
+from stages.files.hub import Missing, Model, fetch_model, find_missing, require_model
 from tests.fake_hub import COMMIT, FakeHub, serve_hub, write_cache
 
 NAME = "somebody/model"
@@ -96,6 +96,18 @@ def test_what_can_be_downloaded_is_said_with_its_size(hub, caplog):
     require_model(build_model())
     expected = f"downloading from {NAME}: unet/config.json, {UNET}, 0.01 GB in all"
     assert caplog.messages[-1] == expected
+
+
+def test_what_is_missing_is_found_with_its_bytes_and_nothing_is_downloaded(cache, hub):
+    write_cache(cache, NAME, {"unet/config.json": b"{}"})
+    hub.files = {"unet/config.json": b"{}", UNET: b"w" * 1234, "vae.safetensors": b"not wanted"}
+    assert find_missing(build_model()) == Missing((UNET,), num_bytes=1234)
+    assert build_model().list_missing() == [UNET]
+
+
+def test_of_a_whole_model_nothing_is_missing(cache, hub):
+    write_cache(cache, NAME, FILES)
+    assert find_missing(build_model()) == Missing()
 
 
 def test_a_repository_without_the_weights_is_named(hub):
