@@ -27,7 +27,7 @@ BATCH_SIZE = 64
 def main() -> None:
     """Write ids, splits, classes and embeds, in the order of the pairs."""
     base = load_params().chosen
-    scorer = load_scorer(base.scorer, base.scorer_pretrained)
+    scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     parts, rows = [], []
     for pairs in read_parts(paths.PAIRS, PAIRS_SCHEMA, "prepare", BATCH_SIZE):
         wanted = pairs[pairs["split"] != "validation"]

@@ -31,6 +31,7 @@ from stages.config import paths
 from stages.config.mistakes import UserError, show
 from stages.config.notation import format_count
 from stages.config.params import FinetuneParams, Params, load_params
+from stages.files.download import fetch_model
 from stages.files.hub import require_model
 from stages.files.tables import write_table
 from stages.files.taught import Taught, name_taught, write_taught
@@ -66,7 +67,7 @@ def require_all(params: Params, taught: Taught | None) -> None:
         UserError: A line for each that is neither here nor can be downloaded, or is wrong.
     """
     base = params.chosen
-    scorer = describe_scorer(base.scorer, base.scorer_pretrained)
+    scorer = describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     looks: list[Callable[[], object]] = [
         lambda: require_device(base),
         lambda: require_model(describe_base(base)),
@@ -102,6 +103,7 @@ def open_models(params: Params, foreign: Foreign | None) -> None:
     base = params.chosen
     what = (base.model, base.scorer, describe_device(choose_device()), base.precision)
     logger.info("preflight: base %s, scorer %s, on %s in %s", *what)
+    fetch_model(describe_base(base))
     load_scheduler_config(base)
     models = load_models(base)
     if foreign:
@@ -110,7 +112,7 @@ def open_models(params: Params, foreign: Foreign | None) -> None:
         )
     elif params.finetune.method != "textual_inversion":  # which trains none of it
         choose_weights(models.unet, params.finetune)
-    scorer = load_scorer(base.scorer, base.scorer_pretrained)
+    scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     load_extra_metrics(params.score.extra_metrics, scorer.device)
 
 

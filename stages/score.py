@@ -49,12 +49,12 @@ def main(variant: str) -> None:
     """Score the pictures of `baseline` or `finetuned`."""
     if variant not in paths.VARIANTS:
         raise UserError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
-    params = load_params()
+    params, base = load_params(), load_params().chosen
     join_processes()
     samples = read_rows(paths.SAMPLES[variant], SAMPLES_SCHEMA, "sample")
     pictures = LazyColumn(paths.SAMPLES[variant])
 
-    scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
+    scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     context = embed_context(scorer, samples, read_pair_embeds(paths.IMAGE_EMBEDS), params)
     metrics = [*METRICS, *([SUBJECT_SIMILARITY] if len(context.subject_embeds) else [])]
     metrics += load_extra_metrics(params.score.extra_metrics, scorer.device)

@@ -12,6 +12,7 @@ def describe_base(base: BaseParams) -> Model:
     return Model(
         what="base model",
         key="bases.*.model",
+        revision_key="bases.*.revision",
         name=base.model,
         revision=base.revision,
         wanted=[

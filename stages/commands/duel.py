@@ -187,7 +187,7 @@ def _keep_scored(params: Params) -> dict[str, Any]:
     """The params on which pictures and scores depend."""
     values = keep_sampled(params) | params.model_dump(include={"score"})
     values["score"].pop("batch_size")
-    scorer = {"scorer", "scorer_pretrained"}
+    scorer = {"scorer", "scorer_pretrained", "scorer_revision"}
     values[f"bases.{params.base}"] |= params.chosen.model_dump(include=scorer)
     return values
 

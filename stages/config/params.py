@@ -258,6 +258,7 @@ class BaseParams(Section):
     weights_variant: Maybe[Literal["fp16"]]
     scorer: Text
     scorer_pretrained: Maybe[Text]
+    scorer_revision: Maybe[Text]
     resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]
     precision: Literal["fp32", "bf16", "fp16"]
     learning_rates: LearningRates

@@ -1,20 +1,23 @@
 """Whether the files of a model are here, and what to do in one line if they can't be had.
 
 A model is a folder, or a repository of the hub, whose files lie in the cache of huggingface_hub.
-`HF_TOKEN`, `HF_HUB_OFFLINE` and `HF_HUB_CACHE` mean what they always do.
+`HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_ENDPOINT` and `HF_HUB_CACHE` mean what they always do.
 """
 
+import fnmatch
+import itertools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import (
     HfApi,
     constants,
-    hf_hub_download,
-    snapshot_download,
+    get_hf_file_metadata,
+    get_token,
+    hf_hub_url,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
@@ -23,11 +26,13 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, httpx
+from huggingface_hub.utils import (
+    httpx,
+)
+from safetensors import SafetensorError, safe_open
 
 from stages.config.mistakes import UserError
 
@@ -37,6 +42,8 @@ TIMEOUT_S = 10.0
 """For the first answer of the hub."""
 INDEX = ".index.json"
 """Ends the name of the file that stands for weights in shards, and names them."""
+REFUSALS = (OSError, ValueError, httpx.HTTPError)
+"""How the hub refuses, or a disk."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Model:
     Attributes:
         what: The word for it in messages: "base model".
         key: Where its name stands in params.yaml.
+        revision_key: Where its revision stands there.
         name: The folder, or OWNER/NAME on the hub.
         revision: Commit, tag or branch; None for a folder, or for the newest.
         wanted: For each need the files of which one has to be there, the usual one first.
@@ -55,6 +63,7 @@ class Model:
 
     what: str
     key: str
+    revision_key: str
     name: str
     revision: str | None
     wanted: Sequence[tuple[str, ...]]
@@ -62,22 +71,42 @@ class Model:
     setting: str
 
     @property
+    def subject(self) -> str:
+        """What messages about it begin with."""
+        return f"{self.what} {self.name} ({self.key})"
+
+    @property
     def download_command(self) -> str:
         """What brings all of it from the hub into the cache."""
+        return self.word_download("".join(f" --include '{pattern}'" for pattern in self.patterns))
+
+    @property
+    def small_patterns(self) -> list[str]:
+        """Those of `patterns` that stand for configs and vocabularies: more of them than wanted."""
+        return [pattern for pattern in self.patterns if "*" in pattern]
+
+    def word_download(self, what: str) -> str:
+        """The command that brings files from the hub into the cache."""
         revision = f" --revision {self.revision}" if self.revision else ""
-        include = "".join(f" --include '{pattern}'" for pattern in self.patterns)
-        return f"hf download {self.name}{revision}{include}"
+        return f"hf download {self.name}{revision}{what}"
 
     def list_missing(self) -> list[str]:
         """The files that are not here: each need by its first name, and shards by their own."""
         missing: list[str] = []
         for need in self.wanted:
-            if not any(map(self._find, need)):
+            if not any(map(self.find, need)):
                 shards = self._list_shards(need[0]) or need[:1]
-                missing += [file for file in shards if not self._find(file)]
+                missing += [file for file in shards if not self.find(file)]
         return missing
 
-    def _find(self, file: str) -> Path | None:
+    def list_broken(self) -> list[str]:
+        """The files that are here, but cut or something else than their names say."""
+        wanted = {file for need in self.wanted for file in (*need, *self._list_shards(need[0]))}
+        found = {file: path for file in sorted(wanted) if (path := self.find(file))}
+        return [file for file, path in found.items() if not _is_whole(path)]
+
+    def find(self, file: str) -> Path | None:
+        """Where a file of the model lies on this machine, if it does."""
         if is_local(self.name):
             found: object = str(Path(self.name, file))
         else:
@@ -89,7 +118,7 @@ class Model:
 
     def _list_shards(self, file: str) -> list[str]:
         """The shards of a weights file; none where no index can be read."""
-        index = self._find(file + INDEX)
+        index = self.find(file + INDEX)
         try:
             names = json.loads(index.read_bytes())["weight_map"].values() if index else ()
         except (ValueError, KeyError, AttributeError, TypeError):
@@ -110,7 +139,7 @@ class Missing:
     Attributes:
         files: Each need by its first name, and shards by their own.
         num_bytes: What the hub would send; 0 where it gave no answer.
-        problem: One line where it can't be had: what is missing, why, and how to get it.
+        problem: One line where the model can't be had: what is wrong, why, and what to do.
     """
 
     files: tuple[str, ...] = ()
@@ -119,10 +148,10 @@ class Missing:
 
 
 def require_model(model: Model) -> None:
-    """See to it that a model is here or can be downloaded.
+    """See to it that a model is here and whole, or can be downloaded.
 
     Raises:
-        UserError: One line: what is missing, why, and how to get it.
+        UserError: One line: what is wrong, why, and what to do.
     """
     missing = find_missing(model)
     if missing.problem:
@@ -134,51 +163,41 @@ def require_model(model: Model) -> None:
 
 def find_missing(model: Model) -> Missing:
     """Look for a model here, and ask the hub for what is not; nothing is downloaded."""
-    files = tuple(model.list_missing())
-    if not files:
+    files, broken = tuple(model.list_missing()), model.list_broken()
+    if not files and not broken:
         return Missing()
-    subject, listed = f"{model.what} {model.name} ({model.key})", ", ".join(files)
+    lacks, damage = f"it lacks {', '.join(files)}", f"{', '.join(broken)} cut or damaged"
     if is_local(model.name):
-        found = "does not exist"
-        if Path(model.name).is_dir():
-            found = (
-                f"is incomplete: it lacks {listed}; "
-                "get it again (the shipped one: `git checkout models`)"
-            )
-        return Missing(files, problem=f"{subject}: this folder {found}")
+        what = " and ".join([lacks] * bool(files) + [damage] * bool(broken))
+        found = f"is incomplete: {what}; get it again (the shipped one: `git checkout models`)"
+        if not Path(model.name).is_dir():
+            found = "does not exist"
+        return Missing(files, problem=f"{model.subject}: this folder {found}")
+    where = f"{model.subject}: in the cache {constants.HF_HUB_CACHE}"
+    if broken:
+        again = model.word_download(f" {' '.join(broken)} --force-download")
+        return Missing(files, problem=f"{where}: {damage}; replace it by `{again}`")
     try:
         return Missing(files, _ask_hub(model, files))
-    except (OSError, ValueError, httpx.HTTPError) as error:
-        problem = (
-            f"{subject}: not in the cache {constants.HF_HUB_CACHE}: {listed}; "
-            f"{_word_refusal(model, error)}; with a network run `{model.download_command}`, "
-            f"or add `--local-dir FOLDER` to it, carry the folder here and set {model.setting}"
-        )
-        return Missing(files, problem=problem)
+    except REFUSALS as error:
+        return Missing(files, problem=f"{where} {lacks}; {word_refusal(model, error)}")
 
 
-def fetch_model(model: Model) -> None:
-    """Download what is missing of a model on the hub: of each need the first file that it has.
+def list_sizes(model: Model) -> dict[str, int]:
+    """The bytes of each file of a repository, as the hub has it; one request."""
+    info = HfApi().model_info(
+        model.name, revision=model.revision, timeout=TIMEOUT_S, files_metadata=True
+    )
+    return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
 
-    For libraries that try another file when a download fails, and then name only that one.
 
-    Raises:
-        UserError: One line: which download failed, why, and what brings the file.
-    """
-    for need in model.wanted:
-        if any(map(model._find, need)):
-            continue
-        for file in need:
-            try:
-                hf_hub_download(model.name, file, revision=model.revision)
-            except RemoteEntryNotFoundError:
-                continue
-            except (OSError, ValueError, httpx.HTTPError) as error:
-                raise UserError(
-                    f"{model.what} {model.name} ({model.key}): the download of {file} failed; "
-                    f"{_word_refusal(model, error)}; run it again, or `{model.download_command}`"
-                ) from None
-            break
+def pick_files(model: Model, missing: str, names: Collection[str]) -> list[str]:
+    """What a repository with files of these names has for a missing one: it, another, or shards."""
+    need = next((need for need in model.wanted if need[0] == missing), (missing,))
+    if whole := [file for file in need if file in names]:
+        return whole[:1]
+    index, stem = missing + INDEX, str(Path(missing).with_suffix(""))
+    return [index, *fnmatch.filter(names, f"{stem}-*-of-*")] if index in names else []
 
 
 def _ask_hub(model: Model, missing: Sequence[str]) -> int:
@@ -187,44 +206,52 @@ def _ask_hub(model: Model, missing: Sequence[str]) -> int:
     Raises:
         FileNotFoundError: The repository has neither a file nor its other names or shards.
     """
-    needs = {need[0]: need for need in model.wanted}
-    names = {file: {*needs.get(file, [file]), file + INDEX} for file in missing}
-    # Asked first, as this fails at once: the dry run asks again and again for half a minute.
-    HfApi().model_info(model.name, revision=model.revision, timeout=TIMEOUT_S)
-    disable_progress_bars()
-    try:
-        infos = snapshot_download(
-            model.name,
-            revision=model.revision,
-            allow_patterns=[name for options in names.values() for name in options],
-            dry_run=True,
-        )
-    finally:
-        enable_progress_bars()
-    found = {info.filename for info in infos}
-    if absent := [file for file, options in names.items() if not options & found]:
+    sizes = list_sizes(model)
+    picked = {file: pick_files(model, file, sizes) for file in missing}
+    if absent := [file for file, found in picked.items() if not found]:
         raise FileNotFoundError(f"the hub's repository has no {', '.join(absent)} either")
-    return sum(info.file_size for info in infos if info.will_download)
+    first = hf_hub_url(model.name, picked[missing[0]][0], revision=model.revision)
+    get_hf_file_metadata(first, timeout=TIMEOUT_S)  # some gates show the list, and no file
+    return sum(sizes[file] for file in set(itertools.chain(*picked.values())))
 
 
-def _word_refusal(model: Model, error: Exception) -> str:
-    """Why the hub gave no answer, or which."""
+def word_refusal(model: Model, error: Exception) -> str:
+    """Why the hub gave no answer, or which, and what to do."""
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
-    page = f"{constants.ENDPOINT}/{model.name}"
-    token = "`hf auth login`, or set HF_TOKEN to a token of an account that may read it"
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    refused = f"the hub refuses: {token}" if status in (401, 403) else "the hub fails: try later"
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    sent = "a token was sent" if get_token() else "no token was sent"
+    login = "run `hf auth login`, or set HF_TOKEN, for an account that may read it"
+    refused = f"the hub refuses, and {sent}: {login}" if status in (401, 403) else "try later"
+    fetch = (
+        f"with a network run `{model.download_command}`, or add `--local-dir FOLDER` to it, "
+        f"carry the folder here and set {model.setting}"
+    )
     reasons: dict[type[Exception], str] = {
-        OfflineModeIsEnabled: "the hub was not asked, as HF_HUB_OFFLINE is set",
-        GatedRepoError: f"{status}: it is gated: accept its licence at {page}, then {token}",
-        RepositoryNotFoundError: f"{status}: there is no such repository, or it is private: "
-        f"check {model.key}; {token}",
-        RevisionNotFoundError: f"{status}: it has no revision {model.revision}",
+        OfflineModeIsEnabled: f"the hub was not asked, as HF_HUB_OFFLINE is set; {fetch}",
+        GatedRepoError: f"{status}: it is gated, and {sent}: accept its licence at "
+        f"{constants.ENDPOINT}/{model.name}, then {login}",
+        RepositoryNotFoundError: f"{status}: there is no such repository, or it is private, and "
+        f"{sent}: check {model.key}, or {login}",
+        RevisionNotFoundError: f"{status}: it has no revision {model.revision}; "
+        f"check {model.revision_key}",
         HfHubHTTPError: f"{status}: {refused}",
         HFValidationError: f"that is no name of a repository: check {model.key}",
-        FileNotFoundError: text,
-        Exception: f"the hub cannot be reached ({text.rstrip('.')})",
+        OSError: text,
+        Exception: f"the hub cannot be reached ({text}); {fetch}",
     }
     return next(reason for kind, reason in reasons.items() if isinstance(error, kind))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file has all that its own header speaks of; its values are not read."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "numpy"):
+                pass
+        elif path.suffix == ".json":
+            json.loads(path.read_bytes())
+    except (SafetensorError, ValueError):
+        return False
+    return True

@@ -121,7 +121,8 @@ def draw(
     if dtype != torch.float32:
         start, tuned = (imitate(params, unet, dtype, is_kept) for unet in (start, tuned))
     prompts = list_prompts(params)
-    scorer = load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
+    base = params.chosen
+    scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     before, after = (sample(params, unet, prompts) for unet in (start, tuned))
     return Drawn(
         after.astype(float) - before,

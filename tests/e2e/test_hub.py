@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_hub import COMMIT, FakeHub, serve_hub
+from tests.fake_hub import COMMIT, NOWHERE, FakeHub, serve_hub
 from tests.micro_project import Project
 from tests.tiny import IMAGE_SIZE_PX, build_base
 from tests.unit.stable_diffusion_project import edit_params
 
-NOWHERE = "http://127.0.0.1:9"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -38,11 +37,11 @@ def test_a_base_is_downloaded_once_and_then_needs_no_network(tmp_path: Path) -> 
             check=False,
         )
 
-    with serve_hub(FakeHub(files)) as hub:
+    with serve_hub(FakeHub(files, "somebody/micro")) as hub:
         downloaded = run(hub.endpoint)
     assert downloaded.returncode == 0, downloaded.stderr
     assert "downloading from somebody/micro: scheduler/scheduler_config.json" in downloaded.stderr
-    assert any(request.startswith("GET /") and UNET in request for request in hub.requests)
+    assert hub.starts == [0, 0, 0]  # U-Net, VAE, text encoder
 
     unreachable = run(NOWHERE)
     assert unreachable.returncode == 0, unreachable.stderr
@@ -53,5 +52,5 @@ def test_a_base_is_downloaded_once_and_then_needs_no_network(tmp_path: Path) -> 
     assert incomplete.returncode == 1
     errors = [line for line in incomplete.stderr.splitlines() if "error" in line.lower()]
     assert len(errors) == 1
-    assert f"not in the cache {tmp_path / 'hf/hub'}: {UNET}; the hub was not asked" in errors[0]
+    assert f"in the cache {tmp_path / 'hf/hub'} it lacks {UNET}; the hub was not asked" in errors[0]
     assert "Traceback" not in incomplete.stderr

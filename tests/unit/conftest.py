@@ -103,6 +103,7 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "weights_variant": None,
         "scorer": "local-dir:none",
         "scorer_pretrained": None,
+        "scorer_revision": None,
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
         "learning_rates": {
