@@ -45,8 +45,10 @@ if sys.argv[0] == "-m":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # What is imported stays: to look for garbage in it takes a fifth of those seconds.
     gc.disable()
-    # No stage compiles, but bitsandbytes has functions to be compiled, and so imports the compiler.
-    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    # bitsandbytes has functions to be compiled, which no stage calls: for them it would import the
+    # compiler, a second. `run_stage` takes both back, so that `torch.compile` compiles.
+    if "TORCHDYNAMO_DISABLE" not in os.environ:
+        os.environ |= {"TORCHDYNAMO_DISABLE": "1", "ATTUNE_IMPORTS": "1"}
 
 # On CPUs with bfloat16 it warns at import that it has no kernel of 4 bits: nothing here needs one.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

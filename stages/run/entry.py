@@ -56,6 +56,8 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as it was before `stages` took it
     gc.enable()  # as it was, too
+    if os.environ.pop("ATTUNE_IMPORTS", None):  # of this process, or of the one that launched it
+        del os.environ["TORCHDYNAMO_DISABLE"]
     _set_up_logging()
     keep_freed_memory()
     ask_for_exact_numbers()

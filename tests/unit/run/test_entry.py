@@ -1,5 +1,6 @@
 import errno
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -96,6 +97,54 @@ def test_no_compiler_is_imported_for_a_package_that_no_stage_needs():
     assert run_python(code) == "False"
 
 
-def run_python(code: str) -> str:
+@pytest.mark.parametrize(("given", "found"), [(None, "None"), ("0", "0"), ("1", "1")])
+def test_the_compiler_is_hidden_from_imports_alone_and_a_users_word_about_it_stays(given, found):
+    code = """
+        import os, sys; sys.argv[0] = "-m"
+        import stages
+        print(os.environ["TORCHDYNAMO_DISABLE"])
+        from stages.run.entry import run_stage
+        run_stage(lambda: print(os.environ.get("TORCHDYNAMO_DISABLE")))
+    """
+    variables = {"TORCHDYNAMO_DISABLE": given} if given else {}
+    assert run_python(code, **variables).split() == [given or "1", found]
+
+
+def test_a_process_that_a_stage_launched_takes_the_hiding_back_as_well():
+    code = """
+        import os, subprocess, sys; sys.argv[0] = "-m"
+        import stages
+        from stages.run.entry import run_stage
+        if len(sys.argv) == 1:
+            subprocess.run([sys.executable, "-c", CODE, "child"])
+        else:
+            run_stage(lambda: print(os.environ.get("TORCHDYNAMO_DISABLE")))
+    """
+    code = textwrap.dedent(code)
+    assert run_python(code.replace("CODE", repr(code))) == "None"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("given", "found"), [(None, "compiled"), ("0", "compiled"), ("1", "")])
+def test_a_stage_compiles_where_torch_is_asked_to(given, found):
+    code = """
+        import sys; sys.argv[0] = "-m"
+        import stages
+        import torch, torch._dynamo  # by whatever a stage imports
+        from stages.run.entry import run_stage
+
+        def compile(graph, _):
+            print("compiled")
+            return graph.forward
+
+        run_stage(lambda: torch.compile(lambda x: x + 1, backend=compile)(torch.zeros(1)))
+    """
+    variables = {"TORCHDYNAMO_DISABLE": given} if given else {}
+    assert run_python(code, **variables) == found
+
+
+def run_python(code: str, **variables: str) -> str:
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHDYNAMO_DISABLE"} | variables
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.strip()
