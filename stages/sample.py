@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from diffusers import UNet2DConditionModel
 
 from stages.adapters.applied import apply_finetuned
 from stages.adapters.word import spell
@@ -53,12 +52,13 @@ def main(variant: str = "") -> None:
     device, unet = choose_device(), load_unet(base)
     tokenizer, text_encoder = load_text_encoder(base, device)
     models = Models(unet, text_encoder, load_vae(base, device), tokenizer)
-    tokens = apply_weights(models, params) if variant == "finetuned" else []
+    fingerprint = fingerprint_weights(unet)
+    tokens = apply_weights(models, fingerprint, params) if variant == "finetuned" else []
     with use_folder(f"sample@{variant}-{get_rank()}") as spill:
         spelled = [spell(text, tokens) for text in asked]
         texts = [*spelled, params.sample.negative_prompt or ""]
         embeds = dict(zip(*encode_distinct(tokenizer, text_encoder, texts, spill), strict=True))
-        scratch = locate_scratch(variant, rows.assign(asked=spelled), params, unet)
+        scratch = locate_scratch(variant, rows.assign(asked=spelled), params, fingerprint)
         sampler = build_sampler(base, params.sample, unet, embeds, models.vae)
         with Meter(scratch / "cost.json") as meter, watch_part("sampling"):
             table = sample_table(sampler, rows, spelled, scratch, meter.note)
@@ -71,20 +71,21 @@ def main(variant: str = "") -> None:
         logger.info("sample: %d of %d not finite", num_bad, len(rows))
 
 
-def apply_weights(models: Models, params: Params) -> list[str]:
+def apply_weights(models: Models, fingerprint: str, params: Params) -> list[str]:
     """Put what was trained or imported into the base; the tokens of the new word, if it is one."""
     strength = params.imported.strength
     weights, config = read_finetuned(paths.FINETUNED)
     if strength != 1:
         logger.info("sample: at strength %g of what was trained", strength)
-    return apply_finetuned(models, weights, config, params.chosen.model, strength)
+    return apply_finetuned(models, fingerprint, weights, config, params.chosen.model, strength)
 
 
-def locate_scratch(
-    variant: str, rows: pd.DataFrame, params: Params, unet: UNet2DConditionModel
-) -> Path:
-    """The folder of batches that fit these inputs, the code included, and no others."""
-    values = {"rows": rows.to_dict("list"), "unet": fingerprint_weights(unet), "code": hash_code()}
+def locate_scratch(variant: str, rows: pd.DataFrame, params: Params, fingerprint: str) -> Path:
+    """The folder of batches that fit these inputs, the code included, and no others.
+
+    What is sampled is known by the base's U-Net and the files that are applied to it.
+    """
+    values = {"rows": rows.to_dict("list"), "unet": fingerprint, "code": hash_code()}
     values |= {"base": params.chosen.model_dump(), "sample": params.sample.model_dump()}
     inputs = []
     if variant == "finetuned":

@@ -10,7 +10,7 @@ from stages.adapters.imported import apply_imported
 from stages.adapters.methods import apply_weights
 from stages.adapters.word import apply_word, check_text_encoder
 from stages.base.components import Models
-from stages.base.identity import check_fingerprint, fingerprint_weights
+from stages.base.identity import check_fingerprint
 from stages.config.mistakes import UserError
 from stages.config.params import FinetuneParams
 
@@ -22,6 +22,7 @@ def learns_word(config: Mapping[str, Any]) -> bool:
 
 def apply_finetuned(
     models: Models,
+    fingerprint: str,
     weights: dict[str, Tensor],
     config: Mapping[str, Any],
     model: str,
@@ -31,6 +32,7 @@ def apply_finetuned(
 
     Args:
         models: The base's; what the checkpoint does not change stays as it is.
+        fingerprint: Of the U-Net; it takes seconds, and a caller may know it.
         weights: Of the checkpoint.
         config: Of the checkpoint.
         model: For messages.
@@ -43,7 +45,7 @@ def apply_finetuned(
         UserError: The base is not the one that the weights fit.
         UserError: A new word has no strength but 1.
     """
-    check_fingerprint(fingerprint_weights(models.unet), config["base"]["fingerprint"], model)
+    check_fingerprint(fingerprint, config["base"]["fingerprint"], model)
     if learns_word(config):
         if strength != 1:
             raise UserError(

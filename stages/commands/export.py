@@ -22,6 +22,7 @@ from stages.adapters.lora import to_kohya
 from stages.adapters.word import check_text_encoder
 from stages.analysis.results import read_results
 from stages.base.components import load_models, load_pipeline
+from stages.base.identity import fingerprint_weights
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
@@ -48,7 +49,8 @@ def main(license_id: str = "") -> None:
         pipeline = load_pipeline(base, models)
         pipeline.load_textual_inversion(weights)
     else:
-        apply_finetuned(models, weights, config, base.model, strength)
+        fingerprint = fingerprint_weights(models.unet)
+        apply_finetuned(models, fingerprint, weights, config, base.model, strength)
         pipeline = load_pipeline(base, models)
 
     shutil.rmtree(paths.EXPORTED, ignore_errors=True)

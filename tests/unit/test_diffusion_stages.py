@@ -1,5 +1,6 @@
 """The stages encode, finetune and sample on a micro base: what they promise across files."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pandas as pd
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from stages import encode, finetune, sample
+from stages.base import identity
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import UnetMethod, load_params
@@ -310,6 +313,31 @@ def test_weights_of_another_base_are_refused(project: Path) -> None:
     with pytest.raises(UserError, match="trained on another base"):
         sample.main("finetuned")
     assert not SAMPLES["finetuned"].exists()
+
+
+def test_the_fingerprint_of_the_base_is_taken_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune.main()
+    digests = []
+
+    def count() -> object:
+        digests.append(hashlib.sha256())
+        return digests[-1]
+
+    monkeypatch.setattr(identity, "hashlib", SimpleNamespace(sha256=count))
+    sample.main("finetuned")
+    assert len(digests) == 1
+
+
+def test_other_weights_are_sampled_anew(project: Path) -> None:
+    found = set()
+    for seed in (0, 1):
+        edit_params(Path(), "finetune", seed=seed)
+        finetune.main()
+        sample.main("finetuned")
+        found.add(SAMPLES["finetuned"].read_bytes())
+    assert len(found) == 2
 
 
 def test_a_killed_sampling_keeps_finished_batches(

@@ -34,7 +34,8 @@ def apply(request: pytest.FixtureRequest, base: BaseParams) -> Apply:
 
     def put(strength: float) -> Models:
         models = load_models(base)
-        assert apply_finetuned(models, weights, config, base.model, strength) == []
+        found = apply_finetuned(models, fingerprint, weights, config, base.model, strength)
+        assert found == []
         return models
 
     return put
@@ -58,4 +59,4 @@ def test_what_is_added_grows_with_strength(apply: Apply, base: BaseParams, stren
 def test_another_base_is_refused(base: BaseParams) -> None:
     config = {"method": "attn2", "base": {"fingerprint": "another"}}
     with pytest.raises(UserError, match="trained on another base"):
-        apply_finetuned(load_models(base), {}, config, base.model, 0.0)
+        apply_finetuned(load_models(base), "this one", {}, config, base.model, 0.0)
