@@ -75,6 +75,11 @@ def gather_shards(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return gathered
 
 
+def make_whole(tensor: Tensor) -> Tensor:
+    """The tensor that is shared out, in every process; any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
     """This process's part of a whole tensor if `other`, of the same shape, is in shards."""
     if not isinstance(other, DTensor):

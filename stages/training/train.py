@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from torch import nn
+from torch import Tensor, nn
 
 from stages.base.components import DTYPES
 from stages.config.params import FinetuneParams
 from stages.run.peaks import watch_part
 from stages.run.processes import is_sharded
 from stages.training.full_precision import keep_trained_in_full
-from stages.training.lesson import Lesson
+from stages.training.lesson import Lesson, Terms
 from stages.training.optimizer import build_optimizer
 from stages.training.parallel import average_gradients, reduce, take_turns
-from stages.training.sharding import shard_weights
+from stages.training.sharding import make_whole, shard_weights
 
 REMEDY = "lower finetune.learning_rate, or use precision fp32 or bf16"
 
@@ -188,12 +188,18 @@ def _take_step(training: Training, lesson: Lesson, step: int) -> tuple[float, fl
     """One optimizer step; returns the loss and the gradient norm before clipping."""
     while True:
         training.optimizer.zero_grad()
-        loss = _accumulate_gradients(training, lesson, step)
+        batches = lesson.draw(step)
+        losses = _accumulate_gradients(training, lesson, batches)
         lesson.finish_step()
         average_gradients(training.accelerator, training.weights.values())
-        grad_norm = training.accelerator.clip_grad_norm_(
+        norm = training.accelerator.clip_grad_norm_(
             training.weights.values(), training.params.max_grad_norm
-        ).item()
+        )
+        # In one copy: for each the host would wait until the GPU has nothing left to do.
+        *terms, grad_norm = torch.stack([*losses, make_whole(norm)]).cpu().tolist()
+        loss = reduce(training.accelerator, sum(terms) / len(batches), "mean")
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"step {step}: the loss is {loss}; {REMEDY}")
         if math.isfinite(grad_norm):
             training.optimizer.step()
             return loss, grad_norm
@@ -201,19 +207,19 @@ def _take_step(training: Training, lesson: Lesson, step: int) -> tuple[float, fl
             raise FloatingPointError(f"step {step}: the gradient norm is {grad_norm}; {REMEDY}")
 
 
-def _accumulate_gradients(training: Training, lesson: Lesson, step: int) -> float:
-    batches, losses = lesson.draw(step), []
+def _accumulate_gradients(
+    training: Training, lesson: Lesson, batches: Sequence[Terms]
+) -> list[Tensor]:
+    """Leave the gradients of all batches; returns the loss of each term, on the device."""
+    losses = []
     for terms in batches:
         with training.accelerator.accumulate(training.model):
             for weight, batch in terms:
                 error = lesson.compute_loss(training.model, batch, training.params.snr_gamma)
                 loss = weight * error
                 training.accelerator.backward(loss)
-                losses.append(loss.item())
-    mean = reduce(training.accelerator, sum(losses) / len(batches), "mean")
-    if not math.isfinite(mean):
-        raise FloatingPointError(f"step {step}: the loss is {mean}; {REMEDY}")
-    return mean
+                losses.append(loss.detach())
+    return losses
 
 
 def _lower_loss_scale(training: Training) -> bool:

@@ -36,10 +36,10 @@ from tests.unit.conftest import build_base_params, build_finetune_params, build_
 
 PRECISIONS = ("fp16", "bf16", "fp32")
 METHODS = [method for method in get_args(Method) if method != "import"]
-WAITS_OF_A_STEP = ["item", "item"]
-"""By design: the loss, which is logged and must be finite, and the norm of the gradient, which
-decides whether the step is taken."""
-WAITS_OF_A_WORD = ["copy", "copy", "item", "item"]
+WAITS_OF_A_STEP = ["copy"]
+"""By design: of the loss, which is logged and must be finite, and of the norm of the gradient,
+which decides whether the step is taken."""
+WAITS_OF_A_WORD = ["copy", "copy", "copy"]
 """And the captions' embeddings with their gradients: batches are drawn from what is on the CPU."""
 
 
@@ -78,6 +78,19 @@ def test_a_step_meets_one_device_and_one_dtype_and_waits_only_for_what_it_logs(
         assert (weight.grad.device, weight.grad.dtype) == (CUDA, torch.float32), name
         assert training.optimizer.state[weight]["exp_avg"].device == CUDA, name
     assert (training.accelerator.scaler is not None) == (precision == "fp16")
+
+
+def test_a_step_of_several_batches_and_losses_waits_once(
+    base: BaseParams, pairs: EncodedPairs
+) -> None:
+    with pretend_cuda() as gpu:
+        unet, params = load_unet(base), build_finetune_params(data="subject")
+        params = params.model_copy(update={"gradient_accumulation_steps": 2})
+        lesson = build_lesson(base, unet, params, pairs)
+        training = build_training(unet, lesson.weights, params, 1e-4, "fp16")
+        gpu.waits.clear()
+        next(train(training, lesson))
+    assert gpu.waits == ["copy"]
 
 
 def build_lesson(
