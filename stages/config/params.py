@@ -430,6 +430,7 @@ class LaunchParams(Section):
 
     num_processes: Count
     num_machines: Annotated[Count, AfterValidator(_check_machines)]
+    main_process_port: Auto[Annotated[Int, Field(ge=1024, le=65535)]]
     config_file: Annotated[Maybe[Text], AfterValidator(_check_config_file)]
 
     @property

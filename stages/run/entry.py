@@ -25,6 +25,7 @@ from stages.run.processes import (
     get_rank,
     is_launched,
     is_main_process,
+    tell_launcher,
 )
 from stages.run.scratch import hold_stage, remove_finished
 
@@ -67,6 +68,7 @@ def run_stage(main: Callable[..., None], *args: str) -> None:
     try:
         _run(main, *args)
     except Exception as error:
+        tell_launcher(f"process {get_rank()}: {word_failure(error)}")
         if not is_for_user(error):
             _say_bug()
             raise

@@ -2,43 +2,64 @@
 
 One process is this one: nothing is imported or started for it. Several are started and watched by
 `accelerate launch`; when one fails, it has said why itself, the others are ended, and its exit code
-is this one's.
+is this one's. Without a stage, a machine among several runs what machine 0 runs next; from machine
+0 that means that there are no more.
 """
 
 import logging
 import os
 import runpy
 import signal
+import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stages.config.mistakes import UserError
 from stages.config.params import LaunchParams, load_params
+from stages.run.machines import DONE, FAILED, INTERRUPTED, Meeting, Place, meet, read_place
 from stages.run.processes import LAUNCHER, SHARDED, is_launched
 
-MACHINE = ("MACHINE_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What tells a machine among several its place: its number from 0, and where number 0 listens."""
 OWN_CONFIG = str(Path(__file__).with_suffix(".yaml"))
 REFUSED = ("DEEPSPEED", "MEGATRON_LM")
 """Types of a config file: each would bring its own optimizer and checkpoints."""
-FAILED, INTERRUPTED = 1, 130
 GRACE_S = 600
 """How long processes may take to end a step or batch after Ctrl-C before they are killed."""
 
 
-def main(stage: str, *args: str) -> int:
-    """Run it, here or in processes of its own; the exit code."""
+def main(*command: str) -> int:
+    """Run a stage with its arguments, here or in processes of its own; the exit code."""
     launch = None if is_launched() else read_launch()
-    if launch is None or launch.is_alone:
-        sys.argv = [stage, *args]
-        runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
-        return 0
+    if command and (launch is None or launch.is_alone):
+        sys.argv = list(command)
+        runpy.run_module(f"stages.{command[0]}", run_name="__main__", alter_sys=True)
+        return DONE
     try:
-        return run_processes(build_arguments(launch, os.environ), stage, *args)
+        if launch is None or (launch.num_machines == 1 and not command):
+            raise UserError("name a stage, such as finetune")
+        if launch.num_machines == 1:
+            return run_processes(build_arguments(launch), *command)[0]
+        place = read_place(launch, os.environ)
+        return run_with_others(launch, place, meet(place, list(command)))
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return FAILED
+
+
+def run_with_others(launch: LaunchParams, place: Place, meeting: Meeting) -> int:
+    """Run this machine's processes of the stage that was agreed on; the exit code."""
+    if not meeting.command:
+        if place.rank == 0:
+            return DONE
+        raise UserError("machine 0 has no more stages")
+    try:
+        arguments = build_arguments(launch, place, meeting.port)
+        code, reason = run_processes(arguments, *meeting.command)
+    except ValueError as error:
+        meeting.end(FAILED, str(error))
+        raise
+    meeting.end(code, reason)
+    return code
 
 
 def read_launch() -> LaunchParams | None:
@@ -49,26 +70,26 @@ def read_launch() -> LaunchParams | None:
         return None
 
 
-def build_arguments(launch: LaunchParams, environment: Mapping[str, str]) -> list[str]:
+def build_arguments(launch: LaunchParams, place: Place | None = None, port: int = 0) -> list[str]:
     """What `accelerate launch` is called with, before the module.
 
+    Args:
+        launch: The section of params.yaml.
+        place: This machine's among several.
+        port: Where the agents of several machines meet, on machine 0.
+
     Raises:
-        UserError: The config file is not there, or a machine among several lacks its place.
+        UserError: The config file is not there, or the port is taken.
     """
     arguments = ["--num_processes", str(launch.num_processes)]
     arguments += ["--num_machines", str(launch.num_machines)]
     arguments += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # the stages' own affair
-    if launch.num_machines > 1:
-        if missing := [name for name in MACHINE if name not in environment]:
-            raise UserError(
-                f"launch.num_machines is {launch.num_machines}, but the environment variable "
-                f"{missing[0]} is not set; see docs/scaling.md"
-            )
-        rank, address, port = (environment[name] for name in MACHINE)
-        arguments += ["--machine_rank", rank]
-        arguments += ["--main_process_ip", address, "--main_process_port", port]
+    if place:
+        arguments += ["--machine_rank", str(place.rank), "--main_process_ip", place.address]
     else:
-        arguments += ["--main_process_port", "0"]  # a free one
+        port = launch.main_process_port or 0  # a free one
+        require_port(port)
+    arguments += ["--main_process_port", str(port)]
     if launch.config_file is not None and not Path(launch.config_file).is_file():
         raise UserError(
             f"params.yaml: launch.config_file: no file {launch.config_file}; "
@@ -79,8 +100,22 @@ def build_arguments(launch: LaunchParams, environment: Mapping[str, str]) -> lis
     return arguments
 
 
-def run_processes(arguments: list[str], stage: str, *args: str) -> int:
+def require_port(port: int) -> None:
+    """Refuse a port that another program has; accelerate would take another, with a warning."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise UserError(
+            f"params.yaml: launch.main_process_port: {port} can't be used ({error.strerror}); "
+            "another program has it: choose another port, or auto"
+        ) from None
+
+
+def run_processes(arguments: list[str], *command: str) -> tuple[int, str]:
     """Run `accelerate launch` in this process, which becomes the agent that watches the others.
+
+    Returns:
+        The exit code, and what a process that failed has said.
 
     Raises:
         UserError: The config file is broken, or asks for what can't train here.
@@ -97,7 +132,7 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # a page for each failure
     parser = launch_command_parser()
-    parsed = parser.parse_args([*arguments, "-m", "stages.run.launch", stage, *args])
+    parsed = parser.parse_args([*arguments, "-m", "stages.run.launch", *command])
     try:
         config = load_config_from_file(parsed.config_file)
         kind = config.distributed_type.value
@@ -133,19 +168,20 @@ def run_processes(arguments: list[str], stage: str, *args: str) -> int:
     except ChildFailedError as error:
         return word_failure(*error.get_first_failure())
     except (SignalException, KeyboardInterrupt):
-        return INTERRUPTED
-    return 0
+        return INTERRUPTED, ""
+    return DONE, ""
 
 
-def word_failure(rank: int, failure: object) -> int:
-    """Say which signal ended a process, which it could not itself; the exit code to end with."""
-    exit_code = int(getattr(failure, "exitcode", FAILED))
-    if exit_code >= 0:
-        return exit_code
-    name = signal.Signals(-exit_code).name
+def word_failure(rank: int, failure: Any) -> tuple[int, str]:
+    """The exit code to end with, and why; says which signal ended a process, as it could not."""
+    if failure.exitcode >= 0:
+        said = failure.message
+        return failure.exitcode, said["message"] if isinstance(said, dict) else said
+    name = signal.Signals(-failure.exitcode).name
     cause = "; was the memory too small?" if name == "SIGKILL" else ""
-    sys.stderr.write(f"error: process {rank} was ended by {name}{cause}\n")
-    return FAILED
+    reason = f"process {rank} was ended by {name}{cause}"
+    sys.stderr.write(f"error: {reason}\n")
+    return FAILED, reason
 
 
 if __name__ == "__main__":

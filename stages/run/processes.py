@@ -4,10 +4,12 @@ Each knows its place from environment variables. Where there is one process, acc
 imported, and everything here hands back what it was given.
 """
 
+import json
 import os
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -58,6 +60,13 @@ def end_with_launcher() -> None:
     """
     if LAUNCHER in os.environ:
         threading.Thread(target=_watch, args=(int(os.environ[LAUNCHER]),), daemon=True).start()
+
+
+def tell_launcher(text: str) -> None:
+    """Leave what went wrong where torch's agent looks for it: other machines are told by it."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        message = {"message": text, "extraInfo": {"timestamp": int(time.time())}}
+        Path(file).write_text(json.dumps({"message": message}), encoding="utf-8")
 
 
 def join_processes() -> None:
