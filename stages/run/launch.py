@@ -10,14 +10,22 @@ import logging
 import os
 import runpy
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from stages.config.mistakes import UserError
 from stages.config.params import LaunchParams, load_params
-from stages.run.machines import DONE, FAILED, INTERRUPTED, Meeting, Place, meet, read_place
+from stages.run.machines import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Meeting,
+    Place,
+    meet,
+    open_port,
+    read_place,
+)
 from stages.run.processes import LAUNCHER, SHARDED, is_launched
 
 OWN_CONFIG = str(Path(__file__).with_suffix(".yaml"))
@@ -88,7 +96,7 @@ def build_arguments(launch: LaunchParams, place: Place | None = None, port: int 
         arguments += ["--machine_rank", str(place.rank), "--main_process_ip", place.address]
     else:
         port = launch.main_process_port or 0  # a free one
-        require_port(port)
+        open_port(port).close()  # accelerate would take another, with a warning
     arguments += ["--main_process_port", str(port)]
     if launch.config_file is not None and not Path(launch.config_file).is_file():
         raise UserError(
@@ -98,17 +106,6 @@ def build_arguments(launch: LaunchParams, place: Place | None = None, port: int 
     arguments += ["--config_file", launch.config_file or OWN_CONFIG]
     arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
     return arguments
-
-
-def require_port(port: int) -> None:
-    """Refuse a port that another program has; accelerate would take another, with a warning."""
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        raise UserError(
-            f"params.yaml: launch.main_process_port: {port} can't be used ({error.strerror}); "
-            "another program has it: choose another port, or auto"
-        ) from None
 
 
 def run_processes(arguments: list[str], *command: str) -> tuple[int, str]:

@@ -201,15 +201,23 @@ def meet(place: Place, command: list[str]) -> Meeting:
     return _host(place, command) if place.rank == 0 else _join(place, command)
 
 
-def _host(place: Place, command: list[str]) -> Meeting:
+def open_port(port: int) -> socket.socket:
+    """Listen at a port of this machine, 0 for a free one.
+
+    Raises:
+        UserError: It is taken, or not for us.
+    """
     try:
-        listener = socket.create_server(("", place.port))
+        return socket.create_server(("", port))
     except OSError as error:
         raise UserError(
-            f"port {place.port} can't be used ({error.strerror}): another program has it, or "
-            "another launcher with MACHINE_RANK=0; end it, or choose another port: "
-            "launch.main_process_port"
+            f"port {port} can't be used here ({os.strerror(error.errno or 0)}): another program "
+            "or launcher has it; end that, or set launch.main_process_port to another"
         ) from None
+
+
+def _host(place: Place, command: list[str]) -> Meeting:
+    listener = open_port(place.port)
     links = _wait_for_others(listener, place, command)
     if not command:
         return Meeting(0, {}, [])
@@ -217,7 +225,7 @@ def _host(place: Place, command: list[str]) -> Meeting:
     token.parent.mkdir(exist_ok=True)
     token.touch()
     try:
-        with socket.create_server(("", 0)) as free:
+        with open_port(0) as free:
             port = free.getsockname()[1]
         start = {"command": command, "port": port, "token": str(token), "folder": str(Path.cwd())}
         for link in links.values():

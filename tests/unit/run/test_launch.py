@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +10,13 @@ import pytest
 from stages.config.mistakes import UserError
 from stages.config.params import LaunchParams
 from stages.run.launch import OWN_CONFIG, build_arguments, main, run_processes, word_failure
+from stages.run.machines import Place
 from stages.run.processes import SHARDED
-
-PLACE = {"MACHINE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
 
 
 def build_launch(**changes: object) -> LaunchParams:
-    values = {"num_processes": 2, "num_machines": 1, "config_file": None}
+    values = {"num_processes": 2, "num_machines": 1}
+    values |= {"main_process_port": None, "config_file": None}
     return LaunchParams(**(values | changes))
 
 
@@ -43,26 +44,39 @@ def test_a_process_that_was_launched_launches_no_others(monkeypatch: pytest.Monk
 
 
 def test_two_processes_on_one_machine_meet_at_a_free_port() -> None:
-    text = " ".join(build_arguments(build_launch(), {}))
+    text = " ".join(build_arguments(build_launch()))
     assert "--num_processes 2 --num_machines 1" in text
     assert text.endswith(f"--main_process_port 0 --config_file {OWN_CONFIG} --multi_gpu")
 
 
-def test_each_of_several_machines_takes_its_place_from_the_environment() -> None:
-    text = " ".join(build_arguments(build_launch(num_machines=2), PLACE))
-    assert "--machine_rank 1 --main_process_ip 10.0.0.1 --main_process_port 29500" in text
+def test_each_of_several_machines_takes_its_place() -> None:
+    place = Place(rank=1, num_machines=2, address="10.0.0.1", port=29500)
+    text = " ".join(build_arguments(build_launch(num_machines=2), place, 40000))
+    assert "--machine_rank 1 --main_process_ip 10.0.0.1 --main_process_port 40000" in text
 
 
-@pytest.mark.parametrize("name", PLACE)
-def test_a_machine_without_its_place_is_told_what_is_missing(name: str) -> None:
-    place = {key: value for key, value in PLACE.items() if key != name}
-    with pytest.raises(UserError, match=f"the environment variable {name} is not set"):
-        build_arguments(build_launch(num_machines=2), place)
+def test_two_processes_meet_at_the_port_that_was_chosen(port: int) -> None:
+    text = " ".join(build_arguments(build_launch(main_process_port=port)))
+    assert f"--main_process_port {port} " in text
+
+
+def test_a_chosen_port_that_is_taken_is_named(port: int) -> None:
+    message = rf"port {port} can't be used here \(Address already in use\): another program"
+    with socket.create_server(("", port)), pytest.raises(UserError, match=message):
+        build_arguments(build_launch(main_process_port=port))
+
+
+def test_without_a_stage_one_machine_runs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("stages.run.launch.read_launch", build_launch)
+    assert main() == 1
+    assert capsys.readouterr().err == "error: name a stage, such as finetune\n"
 
 
 def test_a_config_file_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"launch\.config_file: no file nowhere\.yaml"):
-        build_arguments(build_launch(config_file="nowhere.yaml"), {})
+        build_arguments(build_launch(config_file="nowhere.yaml"))
 
 
 @pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
@@ -87,7 +101,7 @@ def test_processes_are_told_to_keep_weights_in_shards(
     monkeypatch.setattr(
         "accelerate.commands.launch.launch_command", lambda _: seen.append(SHARDED in os.environ)
     )
-    assert run_processes(build_arguments(launch, {}), "finetune") == 0
+    assert run_processes(build_arguments(launch), "finetune") == (0, "")
     assert seen == [is_told]
 
 
@@ -107,7 +121,7 @@ def test_a_config_file_in_the_users_home_has_no_effect(
     monkeypatch.setattr(
         "accelerate.commands.launch.multi_gpu_launcher", lambda args: seen.append(args.gpu_ids)
     )
-    assert run_processes(build_arguments(build_launch(), {}), "finetune") == 0
+    assert run_processes(build_arguments(build_launch()), "finetune") == (0, "")
     assert seen == ["all"]
 
 
@@ -126,7 +140,7 @@ def test_a_broken_config_file_is_named_in_one_line(
     config = tmp_path / "config.yaml"
     config.write_text(text)
     monkeypatch.setattr("os.environ", os.environ.copy())
-    arguments = build_arguments(build_launch(config_file=str(config)), {})
+    arguments = build_arguments(build_launch(config_file=str(config)))
     with pytest.raises(UserError, match=rf"^{config}: {message}") as caught:
         run_processes(arguments, "finetune")
     assert len(str(caught.value).splitlines()) == 1
@@ -139,10 +153,12 @@ def write_config(folder: Path, kind: str) -> Path:
 
 
 def test_a_process_that_failed_by_itself_has_spoken(capsys: pytest.CaptureFixture) -> None:
-    assert word_failure(1, SimpleNamespace(exitcode=3)) == 3
+    failure = SimpleNamespace(exitcode=3, message={"message": "process 1: no", "extraInfo": {}})
+    assert word_failure(1, failure) == (3, "process 1: no")
     assert capsys.readouterr().err == ""
 
 
 def test_a_process_that_a_signal_ended_is_named(capsys: pytest.CaptureFixture) -> None:
-    assert word_failure(1, SimpleNamespace(exitcode=-signal.SIGSEGV)) == 1
-    assert capsys.readouterr().err == "error: process 1 was ended by SIGSEGV\n"
+    reason = "process 1 was ended by SIGSEGV"
+    assert word_failure(1, SimpleNamespace(exitcode=-signal.SIGSEGV)) == (1, reason)
+    assert capsys.readouterr().err == f"error: {reason}\n"
