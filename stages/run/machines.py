@@ -92,7 +92,7 @@ class Link:
         while True:
             line = self._lines.readline(MAX_LINE)
             if not line:
-                raise ConnectionError("its launcher ended without a word")
+                raise ConnectionError("closed")
             message = json.loads(line)
             if not isinstance(message, dict):
                 raise ValueError("it speaks of something else")
@@ -146,18 +146,16 @@ class Meeting:
                 link = Link(connection)
                 rank = link.receive(HELLO_S).get("rank")
                 if rank not in self._has_ended:  # else it is early for the next stage
-                    link.send(error=_word_taken(rank))
+                    link.send(failed=_word_taken(rank))
 
     def _listen(self, rank: int, link: Link) -> None:
         try:
             message = link.receive(SILENT_S)
         except LOST as error:
-            silent = f"it gave no sign of life for {SILENT_S:.0f} s"
-            reason = silent if isinstance(error, TimeoutError) else _word(error)
-            self._fail(f"machine {rank} is gone: {reason}")
+            self._fail(_word_loss(rank, error))
         self._has_ended.add(rank)
         if "failed" in message:
-            self._fail(show_line(str(message["failed"]), limit=None))
+            self._fail(_clean(message["failed"]))
         if "interrupted" in message:
             self._tell(interrupted=True, but=rank)
             try:
@@ -169,7 +167,7 @@ class Meeting:
     def _fail(self, sentence: str) -> NoReturn:
         """End this machine's part, too; its processes end with their launcher."""
         self._end_lock.acquire()
-        sys.stderr.write(f"error: {sentence}\n")
+        sys.stderr.write(f"\nerror: {sentence}\n")  # a line of its own, where a bar may be
         sys.stderr.flush()
         self._tell(failed=sentence)
         os._exit(FAILED)
@@ -221,26 +219,35 @@ def _host(place: Place, command: list[str]) -> Meeting:
     links = _wait_for_others(listener, place, command)
     if not command:
         return Meeting(0, {}, [])
+    with open_port(0) as free:
+        port = free.getsockname()[1]
     token = paths.SCRATCH / f"meeting-{uuid.uuid4().hex}"
     token.parent.mkdir(exist_ok=True)
     token.touch()
+    start = {"command": command, "port": port, "token": str(token), "folder": str(Path.cwd())}
     try:
-        with open_port(0) as free:
-            port = free.getsockname()[1]
-        start = {"command": command, "port": port, "token": str(token), "folder": str(Path.cwd())}
+        for rank, link in links.items():
+            _start(rank, link, start)
+    except UserError as error:
         for link in links.values():
-            link.send(**start)
-        answers = {rank: link.receive(FOLDER_S + HELLO_S) for rank, link in links.items()}
-    except LOST as error:
-        raise UserError(f"a machine that had come is gone: {_word(error)}") from None
+            with suppress(*LOST):
+                link.send(failed=str(error))
+        raise
     finally:
         token.unlink()
-    for answer in answers.values():
-        if "failed" in answer:
-            raise UserError(show_line(str(answer["failed"]), limit=None))
     meeting = Meeting(0, links, command, port)
     meeting.refuse_latecomers(listener)
     return meeting
+
+
+def _start(rank: int, link: Link, start: Mapping[str, Any]) -> None:
+    try:
+        link.send(**start)
+        answer = link.receive(FOLDER_S + HELLO_S)
+    except LOST as error:
+        raise UserError(_word_loss(rank, error)) from None
+    if "failed" in answer:
+        raise UserError(_clean(answer["failed"]))
 
 
 def _wait_for_others(listener: socket.socket, place: Place, command: list[str]) -> dict[int, Link]:
@@ -266,7 +273,7 @@ def _wait_for_others(listener: socket.socket, place: Place, command: list[str]) 
         with suppress(*LOST):
             hello = link.receive(HELLO_S)
             if problem := _find_problem(hello, links, place, command):
-                link.send(error=problem)
+                link.send(failed=problem)
             elif command:
                 links[hello["rank"]] = link
             else:
@@ -323,10 +330,10 @@ def _reach(place: Place, command: list[str]) -> tuple[Link, dict[str, Any]]:
             link.send(rank=place.rank, command=command)
             start = link.receive(WAIT_S + HELLO_S)
         except LOST as error:
-            reason = _word(error)
+            reason = getattr(error, "strerror", None) or str(error)
         else:
-            if "error" in start:
-                raise UserError(show_line(str(start["error"]), limit=None))
+            if "failed" in start:
+                raise UserError(_clean(start["failed"]))
             return link, start
         if not is_noted:
             _note(f"waits for {main} ({reason})")
@@ -339,8 +346,15 @@ def _reach(place: Place, command: list[str]) -> tuple[Link, dict[str, Any]]:
         time.sleep(TRY_S)
 
 
-def _word(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _clean(sentence: object) -> str:
+    """What another machine says, on one line."""
+    return show_line(str(sentence), limit=None)
+
+
+def _word_loss(rank: int, error: Exception) -> str:
+    silent = isinstance(error, TimeoutError)
+    what = f"it gave no sign of life for {SILENT_S:.0f} s" if silent else "its launcher was killed"
+    return f"machine {rank} is gone: {what}"
 
 
 def _note(text: str) -> None:

@@ -92,9 +92,7 @@ def test_the_other_machine_ends_soon_when_one_is_gone(training: list[Popen], dyi
     training[dying].kill()
     output, _ = other.communicate(timeout=SOON_S)
     assert other.returncode == 1
-    assert list_errors(output) == [
-        f"error: machine {dying} is gone: its launcher ended without a word"
-    ]
+    assert list_errors(output) == [f"error: machine {dying} is gone: its launcher was killed"]
     wait_for(lambda: not any(map(is_alive, children)))
 
 
