@@ -116,6 +116,19 @@ def test_processes_do_not_outlive_a_launcher_that_was_killed(
         pass  # nobody holds it
 
 
+def test_two_launches_at_once_do_not_fight_for_a_port(project: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        shutil.copytree(project, folder)
+        edit_params(folder, "finetune", max_train_steps=4, validation_steps=4)
+    processes = [start(folder, "finetune") for folder in folders]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    one, two = ((folder / paths.LOSS).read_bytes() for folder in folders)
+    assert one == two
+    assert "port" not in "".join(outputs)  # accelerate warns where one is taken
+
+
 def start(folder: Path, *args: str) -> Popen:
     return Popen(
         [executable, "-m", "stages.run.launch", *args],

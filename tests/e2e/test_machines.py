@@ -128,11 +128,15 @@ def test_ctrl_c_on_either_machine_ends_both_with_a_checkpoint(
 
 
 def test_ctrl_c_on_one_machine_ends_what_shares_no_steps(project: Path) -> None:
-    edit_params(project, "sample", num_inference_steps=1000, images_per_in_domain_prompt=100)
+    edit_params(project, "sample", num_inference_steps=20, images_per_in_domain_prompt=1000)
     machines = [start(project, rank, "sample", "baseline") for rank in (0, 1)]
-    wait_for(lambda: list(project.glob("scratch/sample@baseline/*/batch_*.parquet")))
-    machines[1].send_signal(signal.SIGINT)
-    outputs = [machine.communicate(timeout=SOON_S)[0] for machine in machines]
+    try:
+        wait_for(lambda: list(project.glob("scratch/sample@baseline/*/batch_*.parquet")))
+        machines[1].send_signal(signal.SIGINT)
+        outputs = [machine.communicate(timeout=SOON_S)[0] for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
     assert [machine.returncode for machine in machines] == [130, 130], outputs
     assert "machine 1 was interrupted\n" in outputs[0]
     assert list_errors("".join(outputs)) == []
