@@ -10,11 +10,14 @@ PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
 
-.PHONY: repro test test-all setup lint experiments duel pool plan study votes export bench gpu torture tiny clean
+.PHONY: repro doctor test test-all setup lint experiments duel pool plan study votes export bench gpu torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
 	dvc repro
+
+doctor:  ## whether the run of params.yaml can start on this machine, and what it needs; before `make setup`, too
+	@$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m stages.commands.doctor
 
 test: lint  ## the default tests, a few minutes
 	$(PYTEST)
