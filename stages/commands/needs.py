@@ -3,52 +3,32 @@
 Times and peaks are measured ones of a run before, or are not told. Bytes are counted.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from huggingface_hub import constants
 from torchvision.datasets import CIFAR10
 
-from stages.adapters.methods import TRAINED, choose_weights
 from stages.base.base_files import describe_base
 from stages.base.components import DTYPES
 from stages.base.device import choose_device, describe_device, require_device
-from stages.config import paths
+from stages.commands.measured import count_weights, find_measured
 from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
 from stages.files.hub import Model, is_local, require_model
-from stages.files.pictures import read_rows
-from stages.files.tables import SAMPLES_SCHEMA, read_json
 from stages.files.taught import name_taught
-from stages.run.cost import read_cost
 from stages.sampling.batches import count_pictures
-from stages.scoring.scorer import describe_scorer, load_scorer
+from stages.scoring.scorer import LOCAL_PREFIX, describe_scorer, load_scorer
 from stages.sources.intake import build_all_prompts, open_all
 
 GB, GIB = 1e9, 2**30
-ALIKE = ("method", "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing")
-"""Of `finetune`: what the time and memory of a step depend on, beside the base."""
 STATE_BYTES = {"adamw": 16, "adamw_8bit": 10}
 """Of a trained weight: float32 itself, its gradient, and the optimizer's two averages."""
 MEASURE = "`make gpu` measures a step and a picture on a GPU; elsewhere the first run tells"
-BENCH = Path("scratch/gpu/gpu.json")
-BENCH_KIND, BENCH_STEPS = (859_520_964, 256, 4), 30
-"""What `make gpu` measures: weights of the U-Net, px, pairs a step; inference steps."""
-
-
-class Measured(NamedTuple):
-    """Seconds of a training step and of a picture, the peak of both, and by what."""
-
-    step_s: float
-    picture_s: float
-    peak_gib: float
-    by: str
 
 
 def describe_needs(problems: list[str]) -> dict[str, str]:
@@ -64,9 +44,10 @@ def describe_needs(problems: list[str]) -> dict[str, str]:
     rows = {"device": describe_computer()}
     if params := look(load_params):
         look(require_device, params.chosen)
+        look(require_models, params)
         num_pictures = look(count_samples, params) or 0
         rows["run"] = describe_run(params, num_pictures)
-        rows["models"] = look(describe_models, params)
+        rows["models"] = describe_models(params)
         rows["data"] = look(describe_data, params)
         rows["memory"] = look(describe_memory, params)
         rows["disk"] = look(describe_disk, params, num_pictures)
@@ -98,29 +79,37 @@ def describe_run(params: Params, num_pictures: int) -> str:
     )
 
 
-def describe_models(params: Params) -> str:
-    """Base and scorer: here, or what brings them; asks the hub only for what is not here.
-
-    Raises:
-        UserError: One is neither here nor can be had, or is not whole.
-    """
+def list_models(params: Params) -> list[Model]:
+    """Base and scorer, as far as they are folders or on the hub."""
     base = params.chosen
     scorer = describe_scorer(base.scorer, base.scorer_pretrained)
-    if scorer is None:
-        load_scorer(base.scorer, base.scorer_pretrained)
-    models = [describe_base(base), *([scorer] if scorer else [])]
-    commands = [model.download_command for model in models if is_missing(model)]
-    problems = []
-    for model in models:
+    return [describe_base(base), *([scorer] if scorer else [])]
+
+
+def describe_models(params: Params) -> str:
+    """Base and scorer: here, or the one command that brings them."""
+    commands = [model.download_command for model in list_models(params) if is_missing(model)]
+    if commands:
+        return f"not in {constants.HF_HUB_CACHE}; this fetches them: {' && '.join(commands)}"
+    return f"{params.chosen.model} and {params.chosen.scorer}"
+
+
+def require_models(params: Params) -> None:
+    """Ask the hub for what is not here; nothing is downloaded.
+
+    Raises:
+        UserError: A line for each that is not whole, or neither here nor to be had.
+    """
+    base, problems = params.chosen, []
+    for model in list_models(params):
         try:
             require_model(model)
         except UserError as error:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
-    if commands:
-        return f"not in {constants.HF_HUB_CACHE} yet; this fetches them: {' && '.join(commands)}"
-    return f"{base.model} and {base.scorer} are here"
+    if base.scorer.startswith(LOCAL_PREFIX):
+        load_scorer(base.scorer, base.scorer_pretrained)
 
 
 def is_missing(model: Model) -> bool:
@@ -176,22 +165,6 @@ def describe_memory(params: Params) -> str:
     return f"{has}; training needs {account}, and room for activations: {peak}"
 
 
-def count_weights(params: Params) -> tuple[int, int] | None:
-    """Weights of the U-Net that are frozen and trained; None if its config is not here."""
-    base, finetune = params.chosen, params.finetune
-    try:
-        config = UNet2DConditionModel.load_config(
-            base.model, subfolder="unet", revision=base.revision, local_files_only=True
-        )
-    except (OSError, ValueError):
-        return None
-    with torch.device("meta"):  # shapes alone
-        unet = UNet2DConditionModel.from_config(config)
-        chosen = choose_weights(unet, finetune) if finetune.method in TRAINED else {}
-    trained = sum(weight.numel() for weight in chosen.values())
-    return sum(weight.numel() for weight in unet.parameters()) - trained, trained
-
-
 def measure_memory() -> tuple[int, int]:
     """Bytes that are free and that there are: of the GPU, else of the machine or its container."""
     if torch.cuda.is_available():
@@ -218,7 +191,7 @@ def describe_disk(params: Params, num_pictures: int) -> str:
     free = shutil.disk_usage(Path.cwd()).free
     text = (
         f"the run writes up to {needed / GB:.2f} GB (counted: pictures, latents and weights, here "
-        f"and in DVC's cache); {free / GB:.1f} GB are free"
+        f"and in DVC's cache), downloads apart; {free / GB:.1f} GB are free"
     )
     if needed > free:
         raise UserError(f"disk: {text}; free some, or remove old results by `dvc gc --workspace`")
@@ -235,52 +208,3 @@ def describe_time(params: Params, num_pictures: int) -> str:
         f"training {training_min:.1f} min and sampling {sampling_min:.1f} min, as measured by "
         f"{measured.by}; the other stages are not counted"
     )
-
-
-def find_measured(params: Params) -> Measured | None:
-    """What is known of runs like this one; None if nothing is."""
-    return read_last_run(params) or read_bench(params)
-
-
-def read_last_run(params: Params) -> Measured | None:
-    """By the run whose results lie here, if it was of the same base and kind."""
-    try:
-        config = read_json(paths.FINETUNED / "config.json", "finetune")
-        num_steps = read_json(paths.TRAINING, "finetune")["num_steps"]
-        training = read_cost(paths.TRAINING_COST, "finetune")
-        rows = read_rows(paths.SAMPLES["baseline"], SAMPLES_SCHEMA, "sample")
-        sampling = read_cost(paths.SAMPLING_COST["baseline"], "sample")
-        before, now = config["finetune"], params.finetune.model_dump()
-        kinds = {(config["base"]["model"], *(before[key] for key in ALIKE))}
-        sampled = {*zip(rows["model"], rows["steps"], strict=True)}
-    except (UserError, KeyError, TypeError):  # none, or one of import, or of another version
-        return None
-    is_alike = kinds == {(params.chosen.model, *(now[key] for key in ALIKE))}
-    is_alike &= sampled == {(params.chosen.model, params.sample.num_inference_steps)}
-    if not is_alike or not num_steps:
-        return None
-    peak_mib = max(training.peak_memory_mib, sampling.peak_memory_mib)
-    return Measured(
-        training.duration_s / num_steps,
-        sampling.duration_s / len(rows),
-        peak_mib / 1024,
-        "the run whose results lie here",
-    )
-
-
-def read_bench(params: Params) -> Measured | None:
-    """By `make gpu`, for Stable Diffusion 1.5 at what that measures."""
-    base, finetune = params.chosen, params.finetune
-    kind = (sum(count_weights(params) or ()), base.resolution_px, finetune.train_batch_size)
-    names = (
-        f"{finetune.method} step (attune), {base.precision}",
-        f"picture, batches of {params.sample.batch_size} (attune), {base.precision}",
-    )
-    try:
-        found = json.loads(BENCH.read_text())
-        step, picture = (found[name] for name in names)
-        peak_gib = max(step["peak GiB"], picture["peak GiB"])
-        picture_s = picture["s"] * params.sample.num_inference_steps / BENCH_STEPS
-    except (OSError, ValueError, KeyError, TypeError):  # not measured, or left out
-        return None
-    return Measured(step["s"], picture_s, peak_gib, "make gpu") if kind == BENCH_KIND else None

@@ -59,7 +59,8 @@ def run_with_others(launch: LaunchParams, place: Place, meeting: Meeting) -> int
     if not meeting.command:
         if place.rank == 0:
             return DONE
-        raise UserError("machine 0 has no more stages")
+        sys.stderr.write("launch: machine 0 has no more stages\n")
+        return FAILED  # which ends a loop
     try:
         arguments = build_arguments(launch, place, meeting.port)
         code, reason = run_processes(arguments, *meeting.command)

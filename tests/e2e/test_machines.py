@@ -82,7 +82,7 @@ def test_a_machine_is_told_that_there_are_no_more_stages(project: Path) -> None:
     machines = [start(project, rank) for rank in (0, 1)]
     outputs = [machine.communicate(timeout=SOON_S)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 1]
-    assert outputs[1].endswith("error: machine 0 has no more stages\n")
+    assert outputs[1].endswith("launch: machine 0 has no more stages\n")
 
 
 @pytest.mark.parametrize("dying", [0, 1])

@@ -30,7 +30,8 @@ LIBRARY_HOMES = {
         "stages/run/launch.py",  # its processes are watched by torch's agent
         "stages/run/cost.py",  # whether there is a GPU
         "stages/run/peaks.py",  # its peak memory
-        "stages/commands/needs.py",  # a GPU's free memory, and weights without values
+        "stages/commands/needs.py",  # a GPU's free memory
+        "stages/commands/measured.py",  # weights without values
         "stages/tiny",
     ),
     "plotly": ("stages/reporting",),
