@@ -10,6 +10,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
+from stages.analysis.paired import pair_scores
 from stages.analysis.results import read_preference, read_results
 from stages.config import paths
 from stages.config.params import Params, load_params
@@ -30,6 +31,7 @@ from stages.reporting.grids import Colours, draw_grid
 from stages.reporting.markdown import render_summary
 from stages.reporting.page import About, Page, render_page
 from stages.reporting.style import BASELINE, FINETUNED
+from stages.reporting.words import word_null_control
 from stages.run.cost import Cost, read_cost
 from stages.run.entry import run_stage
 
@@ -53,6 +55,8 @@ def main() -> None:
         partial.write_text(render_summary(page), encoding="utf-8")
     write_json(inputs.cost, paths.COST)
     logger.info("%s: %s", paths.REPORT, page.about.headline)
+    if note := describe_null_control(params, inputs):
+        logger.info("%s", note)
 
 
 def read_inputs() -> Inputs:
@@ -100,12 +104,23 @@ def describe(params: Params, inputs: Inputs) -> About:
         model=params.chosen.model,
         scorer=describe_scorer(params),
         headline=verdict["headline"],
-        sentence=verdict["sentence"],
+        sentence=" ".join([verdict["sentence"], describe_null_control(params, inputs)]).strip(),
         warning=verdict["warning"],
         confidence_level=params.compare.confidence_level,
         settings=list_settings(params, inputs.finetune["learning_rate"]),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},
     )
+
+
+def describe_null_control(params: Params, inputs: Inputs) -> str:
+    """How far from equal the variants are where they should be; empty where they need not be."""
+    finetune = params.finetune
+    is_untrained = finetune.method != "import" and inputs.finetune["num_steps"] == 0
+    is_asked_alike = finetune.method != "textual_inversion" and not finetune.learns_subject
+    if not is_asked_alike or not (is_untrained or params.imported.strength == 0):
+        return ""
+    pairs = pair_scores(inputs.scores["baseline"], inputs.scores["finetuned"])
+    return word_null_control(pairs["baseline"], pairs["finetuned"])
 
 
 def describe_scorer(params: Params) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stages.config.notation import MISSING, format_count, format_number, format_signed
@@ -72,6 +72,20 @@ def word_remedy(row: Mapping[str, Any], seconds_per_picture: float) -> str:
     duration = format_duration(count * seconds_per_picture)
     prompts = format_count(count, "more prompt")
     return f"{prompts} of one picture, about {duration}, would most likely settle it."
+
+
+def word_null_control(baseline: Iterable[float], finetuned: Iterable[float]) -> str:
+    """How far from equal CLIP is of pictures between which nothing was trained."""
+    gaps = [after - before for before, after in zip(baseline, finetuned, strict=True)]
+    num_apart = sum(gap != 0 for gap in gaps)
+    if not num_apart:
+        return "Nothing was trained, and CLIP is equal for all pictures, as it should be."
+    return (
+        "Nothing was trained, so CLIP should be equal for all pictures, and is not for "
+        f"{num_apart} of {len(gaps)}: it differs by {math.fsum(gaps) / len(gaps):.2g} on average "
+        f"and by {max(map(abs, gaps)):.2g} at most. On a GPU this is its rounding (docs/gpu.md); "
+        "on a CPU please report it as a bug."
+    )
 
 
 def format_duration(seconds: float) -> str:

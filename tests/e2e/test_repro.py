@@ -41,7 +41,9 @@ def test_null_control_gives_equal_pictures_and_differences_of_zero(project):
     by_class = pd.read_csv(project.folder / "plots/data/comparison/by_class.csv")
     verdicts = by_class[["verdict", "given_prompts_verdict"]]
     assert verdicts.eq("no difference shown").all(axis=None)
-    assert "no difference" in (project.folder / "plots/report.html").read_text()
+    page = (project.folder / "plots/report.html").read_text()
+    assert "no difference" in page
+    assert "Nothing was trained, and CLIP is equal for all pictures" in page
 
 
 def test_repro_again_runs_nothing(project):
