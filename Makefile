@@ -16,8 +16,8 @@ repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
 	dvc repro
 
-doctor:  ## whether the run of params.yaml can start on this machine, and what it needs; before `make setup`, too
-	@$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m stages.commands.doctor
+doctor:  ## whether the run of params.yaml can start on this machine, and what it needs; before `make setup`, too; BASE=sd15
+	@$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m stages.commands.doctor $(BASE)
 
 test: lint  ## the default tests, a few minutes
 	$(PYTEST)

@@ -16,14 +16,18 @@ TOLD = ("torch", "diffusers", "transformers", "accelerate", "peft", "open_clip_t
 WIDTH, INDENT = 110, 10
 
 
-def main() -> int:
-    """Print what is wrong, then what there is; 0 if the run can start, else 1."""
+def main(base: str = "") -> int:
+    """Print what is wrong, then what there is; 0 if the run can start, else 1.
+
+    Args:
+        base: A key of `bases`; empty for the one that params.yaml names.
+    """
     problems: list[str] = []
     rows = {"software": describe_software(problems)}
     if not problems:
         from stages.commands.needs import describe_needs  # noqa: PLC0415
 
-        rows |= describe_needs(problems)
+        rows |= describe_needs(base, problems)
     lines = [f"error: {problem}" for problem in problems]
     lines += [f"The run can{'not' if problems else ''} start.", ""]
     for name, text in rows.items():
@@ -62,4 +66,4 @@ def find_version(package: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -17,7 +17,7 @@ from stages.base.base_files import describe_base
 from stages.base.components import DTYPES
 from stages.base.device import choose_device, describe_device, require_device
 from stages.commands.measured import count_weights, find_measured
-from stages.config.mistakes import UserError
+from stages.config.mistakes import UserError, enumerate_keys
 from stages.config.params import Params, load_params
 from stages.files.hub import Model, is_local, require_model
 from stages.files.taught import name_taught
@@ -31,8 +31,13 @@ STATE_BYTES = {"adamw": 16, "adamw_8bit": 10}
 MEASURE = "`make gpu` measures a step and a picture on a GPU; elsewhere the first run tells"
 
 
-def describe_needs(problems: list[str]) -> dict[str, str]:
-    """A text for each row; what keeps the run from starting is added to `problems`."""
+def describe_needs(base: str, problems: list[str]) -> dict[str, str]:
+    """A text for each row; what keeps the run from starting is added to `problems`.
+
+    Args:
+        base: A key of `bases`; empty for the one that params.yaml names.
+        problems: One line each.
+    """
 
     def look(describe: Callable[..., Any], *args: object) -> Any:
         try:
@@ -42,7 +47,7 @@ def describe_needs(problems: list[str]) -> dict[str, str]:
             return None
 
     rows = {"device": describe_computer()}
-    if params := look(load_params):
+    if params := look(read_params, base):
         look(require_device, params.chosen)
         look(require_models, params)
         num_pictures = look(count_samples, params) or 0
@@ -53,6 +58,18 @@ def describe_needs(problems: list[str]) -> dict[str, str]:
         rows["disk"] = look(describe_disk, params, num_pictures)
         rows["time"] = describe_time(params, num_pictures)
     return {name: text or "see above" for name, text in rows.items()}
+
+
+def read_params(base: str) -> Params:
+    """params.yaml, as `dvc exp run -S base=BASE` would have it.
+
+    Raises:
+        UserError: It is wrong, or has no such base.
+    """
+    params = load_params()
+    if base and base not in params.bases:
+        raise UserError(f"base {base}: should be one of {enumerate_keys(params.bases)}")
+    return params.model_copy(update={"base": base or params.base})
 
 
 def describe_computer() -> str:

@@ -40,11 +40,11 @@ def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def ask(capsys: pytest.CaptureFixture) -> Callable[[], tuple[int, list[str], dict[str, str]]]:
+def ask(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, list[str], dict[str, str]]]:
     """Call the doctor: its exit code, the lines before the table, and the table."""
 
-    def call() -> tuple[int, list[str], dict[str, str]]:
-        code = doctor.main()
+    def call(base: str = "") -> tuple[int, list[str], dict[str, str]]:
+        code = doctor.main(base)
         head, _, table = capsys.readouterr().out.partition("\n\n")
         name, rows = "", dict[str, str]()
         for line in table.splitlines():
@@ -97,13 +97,26 @@ def test_it_answers_before_packages_are_installed(project: Path) -> None:
 
 def test_make_doctor_installs_nothing() -> None:
     shown = subprocess.run(
-        ["make", "-n", "doctor", "VENV=nowhere", "PYTHON=some-python"],
+        ["make", "-n", "doctor", "VENV=nowhere", "PYTHON=some-python", "BASE=sd15"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert shown.stdout == "some-python -m stages.commands.doctor\n"
+    assert shown.stdout == "some-python -m stages.commands.doctor sd15\n"
+
+
+def test_another_base_can_be_asked_for(ask) -> None:
+    code, head, rows = ask("sd15")
+    assert code == 1
+    assert "fp16, which needs a CUDA GPU" in head[0]
+    assert rows["run"].startswith("base sd15 (stable-diffusion-v1-5/")
+
+
+def test_a_base_that_is_not_there_is_named(ask) -> None:
+    code, head, _ = ask("sd16")
+    assert code == 1
+    assert head[0] == "error: base sd16: should be one of tiny, sd15"
 
 
 def test_another_version_is_told_and_starts(ask, monkeypatch: pytest.MonkeyPatch) -> None:

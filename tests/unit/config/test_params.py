@@ -137,13 +137,18 @@ def test_every_spelling_of_a_number_is_read(text):
         (
             "num_processes: 1 ",
             "num_processes: 3 ",
-            'launch: found {"num_processes": 3, "num_machines": 1, "config_file": "none…; '
+            'launch: found {"num_processes": 3, "num_machines": 1, "main_process_port":…; '
             "num_processes should divide finetune.train_batch_size, 4",
         ),
         (
             "num_machines: 1 ",
             "num_machines: 2 ",
             "launch.num_machines: found 2; should divide num_processes, 1",
+        ),
+        (
+            "main_process_port: auto",
+            "main_process_port: 80",
+            "launch.main_process_port: found 80; should be greater than or equal to 1024",
         ),
         (
             "config_file: none",
