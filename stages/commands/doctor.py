@@ -31,9 +31,11 @@ def main(base: str = "") -> int:
     lines = [f"error: {problem}" for problem in problems]
     lines += [f"The run can{'not' if problems else ''} start.", ""]
     for name, text in rows.items():
+        told, *commands = text.split("\n")  # commands are not wrapped, so that they can be copied
         lines.append(
-            textwrap.fill(f"{name:<{INDENT}}{text}", WIDTH, subsequent_indent=INDENT * " ")
+            textwrap.fill(f"{name:<{INDENT}}{told}", WIDTH, subsequent_indent=INDENT * " ")
         )
+        lines += commands
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if problems else 0
 

@@ -107,7 +107,7 @@ def describe_models(params: Params) -> str:
     """Base and scorer: here, or the one command that brings them."""
     commands = [model.download_command for model in list_models(params) if is_missing(model)]
     if commands:
-        return f"not in {constants.HF_HUB_CACHE}; this fetches them: {' && '.join(commands)}"
+        return f"not in {constants.HF_HUB_CACHE}; this fetches them:\n{' && '.join(commands)}"
     return f"{params.chosen.model} and {params.chosen.scorer}"
 
 
@@ -145,7 +145,7 @@ def describe_data(params: Params) -> str:
         archive = data.path / CIFAR10.filename
         if not archive.is_file():
             fetch = f"curl -L --create-dirs -o {archive} {CIFAR10.url}"
-            return f"CIFAR-10 is not in {data.path} yet; the run fetches 170 MB, or now: {fetch}"
+            return f"CIFAR-10 is not in {data.path} yet; the run fetches 170 MB, or this:\n{fetch}"
         return f"{archive}, to be unpacked"
     sources = open_all(params, name_taught(params))
     return f"{len(sources['train'].entries)} pictures of source {data.source}"
@@ -161,7 +161,10 @@ def describe_memory(params: Params) -> str:
     has = f"{free / GIB:.1f} of {total / GIB:.1f} GiB are free"
     weights = count_weights(params)
     if weights is None:
-        return f"{has}; what training needs is not known until the base is here"
+        return (
+            f"{has}; what training needs is not known until the base is here (docs/benchmarks.md "
+            "has an account of Stable Diffusion 1.5)"
+        )
     frozen, trained = weights
     state_bytes = STATE_BYTES[params.finetune.optimizer] + 4 * (
         params.finetune.ema_decay is not None

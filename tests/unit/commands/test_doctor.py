@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from stages import finetune, sample
@@ -18,6 +19,7 @@ from stages.commands import doctor, measured, needs
 from stages.config import paths
 from stages.config.params import load_params
 from stages.files.tables import read_json
+from tests.stable_diffusion import build_unet
 from tests.tiny import build_scorer
 from tests.unit.stable_diffusion_project import build_encoded_project, edit_params, enter_copy
 
@@ -48,6 +50,9 @@ def ask(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, list[str], di
         head, _, table = capsys.readouterr().out.partition("\n\n")
         name, rows = "", dict[str, str]()
         for line in table.splitlines():
+            if line.startswith(("hf ", "curl ")):  # a command stands by itself, as it is copied
+                rows[name] += f" {line}"
+                continue
             name = line[: doctor.INDENT].strip() or name
             rows[name] = f"{rows.get(name, '')} {line[doctor.INDENT :]}".strip()
         return code, head.splitlines(), rows
@@ -197,6 +202,12 @@ def test_the_account_counts_the_weights_of_the_base(
     assert (
         f"(counted: {frozen:,} frozen x 4 + {trained:,} trained x 16 bytes)" in ask()[2]["memory"]
     )
+
+
+def test_the_weights_of_stable_diffusion_are_those_of_the_benchmarks(project: Path) -> None:
+    with torch.device("meta"):
+        build_unet().save_config(project / "models/tiny/unet")
+    assert measured.count_weights(load_params()) == (815_558_404, 43_962_560)
 
 
 def test_what_is_not_trained_in_the_unet_is_frozen(ask, project: Path) -> None:
