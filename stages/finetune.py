@@ -19,6 +19,7 @@ import pandas as pd
 from diffusers import UNet2DConditionModel
 
 from stages.adapters.foreign import read_foreign
+from stages.adapters.hydra_lora import describe_hydra_lora
 from stages.adapters.imported import convert
 from stages.adapters.lora import describe_lora
 from stages.adapters.methods import (
@@ -214,8 +215,15 @@ def write_weights(
         "learning_rate": training.learning_rate,
         "finetune": params.finetune.model_dump(),
     }
-    metadata = describe_lora(training.model) if method == "lora" else None
-    write_finetuned(paths.FINETUNED, trained, config, metadata)
+    write_finetuned(paths.FINETUNED, trained, config, describe_adapters(training.model, params))
+
+
+def describe_adapters(unet: UNet2DConditionModel, params: Params) -> dict[str, str] | None:
+    """The metadata of the file of weights; None if they are the U-Net's own, or a word's."""
+    finetune = params.finetune
+    if finetune.method == "hydra_lora":
+        return describe_hydra_lora(finetune)
+    return describe_lora(unet) if finetune.method == "lora" else None
 
 
 def write_log(history: History) -> None:
@@ -257,9 +265,12 @@ def summarise(
 
 
 def describe_update(params: Params) -> dict[str, float]:
-    """What half precision leaves of the update that was written; nothing for fp32: it is all."""
+    """What half precision leaves of the update that was written.
+
+    Nothing where it is all: for fp32, and for hydra_lora, whose update is added to no weight.
+    """
     base, precision = params.chosen, choose_precision(params.chosen, choose_device())
-    if precision == "fp32":
+    if precision == "fp32" or params.finetune.method == "hydra_lora":
         return {}
     weights, _ = read_finetuned(paths.FINETUNED)
     unet = load_unet(base)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.adapters.hydra_lora import scale_experts
 from stages.adapters.imported import apply_imported
 from stages.adapters.methods import apply_weights
 from stages.adapters.word import apply_word, check_text_encoder
@@ -60,6 +61,8 @@ def apply_finetuned(
     elif strength != 0:
         params = FinetuneParams.model_validate(config["finetune"])
         unet = models.unet
+        if params.method == "hydra_lora":  # its dW is no weight
+            weights, strength = scale_experts(weights, strength), 1
         before = {n: w.clone() for n, w in unet.state_dict().items()} if strength != 1 else {}
         apply_weights(unet, weights, params)
         state = unet.state_dict()

@@ -1,7 +1,7 @@
 """What a method trains: choose, freeze, extract, apply.
 
-A checkpoint holds only the trained weights: under the names of the U-Net's own state dict, or,
-for LoRA, as the adapter file that diffusers loads.
+A checkpoint holds only the trained weights: under the names of the U-Net's state dict, or, for
+LoRA, as the adapter file that diffusers loads.
 """
 
 import re
@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from stages.adapters.hydra_lora import add_hydra_lora, apply_hydra_lora
 from stages.adapters.lora import add_lora, extract_lora, merge_lora
 from stages.base.identity import check_fit
 from stages.config.mistakes import UserError
@@ -20,6 +21,7 @@ TRAINED = {
     "attn2_kv": r"\battn2\.to_[kv]\b",  # what reads the text (Custom Diffusion, Kumari et al. 2022)
     "full": r"",
     "lora": r"\blora_",
+    "hydra_lora": r"\blora_",
 }
 """Per `finetune.method`: what the name of a trained parameter of the U-Net holds.
 
@@ -39,6 +41,8 @@ def choose_weights(unet: UNet2DConditionModel, params: FinetuneParams) -> dict[s
     unet.requires_grad_(False)
     if params.method == "lora":
         add_lora(unet, params.lora, params.seed)
+    elif params.method == "hydra_lora":
+        add_hydra_lora(unet, params)
     pattern = re.compile(TRAINED[params.method])
     chosen = {name: p for name, p in unet.named_parameters() if pattern.search(name)}
     if not chosen:
@@ -77,7 +81,9 @@ def extract_weights(
 def apply_weights(
     unet: UNet2DConditionModel, weights: dict[str, Tensor], params: FinetuneParams
 ) -> None:
-    """Put a checkpoint's weights, trained with `params`, into the base; it keeps its architecture.
+    """Put a checkpoint's weights, trained with `params`, into the base.
+
+    It keeps its architecture, but for hydra_lora, whose adapters are no weights.
 
     Raises:
         UserError: A name or a shape that the U-Net does not have.
@@ -86,6 +92,9 @@ def apply_weights(
         return  # its weights are the text encoder's
     if params.method == "lora":
         merge_lora(unet, weights, params.lora)
+        return
+    if params.method == "hydra_lora":
+        apply_hydra_lora(unet, weights, params)
         return
     state = unet.state_dict()
     check_fit(weights, state)

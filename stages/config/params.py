@@ -130,6 +130,12 @@ def _check_negative(prompt: str | None, info: ValidationInfo) -> str | None:
     return prompt
 
 
+def _check_lora(lora: "LoraParams", info: ValidationInfo) -> "LoraParams":
+    if lora.use_dora and info.data.get("method") == "hydra_lora":
+        raise ValueError("use_dora should be false: what method hydra_lora adds is no weight")
+    return lora
+
+
 def _check_warmup(steps: int, info: ValidationInfo) -> int:
     limit = info.data.get("max_train_steps", steps)
     if steps > limit:
@@ -196,7 +202,7 @@ Auto = Annotated[T | None, _read_word("auto")]
 Root = Annotated[Maybe[Text], AfterValidator(_check_root)]
 Column = Annotated[Maybe[Text], Field(validate_default=True), AfterValidator(_check_column)]
 
-UnetMethod = Literal["attn2", "attn2_kv", "full", "lora"]
+UnetMethod = Literal["attn2", "attn2_kv", "full", "lora", "hydra_lora"]
 """What trains weights of the U-Net, its own or added ones."""
 Method = Literal[UnetMethod, "textual_inversion"]
 """What is trained here. Weights that others trained come by the method `import`."""
@@ -235,6 +241,7 @@ class UnetRates(Section):
     attn2_kv: Fraction
     full: Fraction
     lora: Fraction
+    hydra_lora: Fraction
 
 
 class SubjectRates(UnetRates):
@@ -315,12 +322,18 @@ class SubjectParams(Section):
 
 
 class LoraParams(Section):
-    """The adapters of method lora."""
+    """The adapters of methods lora and hydra_lora."""
 
     rank: Annotated[Count, Field(le=1024)]
     alpha: Annotated[Float, Field(gt=0)]
     targets: Names
     use_dora: bool
+
+
+class HydraLoraParams(Section):
+    """What the adapters of method hydra_lora have beyond lora's."""
+
+    num_experts: Annotated[Count, Field(le=64)]
 
 
 class TextualInversionParams(Section):
@@ -335,7 +348,8 @@ class FinetuneParams(Section):
     method: Literal[Method, "import"]
     data: Annotated[Literal["pairs", "subject"], AfterValidator(_check_data)]
     learning_rate: Auto[Fraction]
-    lora: LoraParams
+    lora: Annotated[LoraParams, AfterValidator(_check_lora)]
+    hydra_lora: HydraLoraParams
     textual_inversion: TextualInversionParams
     lr_scheduler: Literal["cosine", "linear", "constant"]
     max_train_steps: Annotated[Int, Field(ge=0)]

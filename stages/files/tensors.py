@@ -25,10 +25,11 @@ logger = logging.getLogger(__name__)
 UNET_NAME = "unet.safetensors"
 WEIGHTS_NAMES = {
     "lora": "pytorch_lora_weights.safetensors",  # `pipe.load_lora_weights(folder)` looks for it
+    "hydra_lora": "hydra_lora.safetensors",
     "textual_inversion": "learned_embeds.safetensors",  # and `pipe.load_textual_inversion(folder)`
     "import": "imported.safetensors",
 }
-"""Of the methods that don't train weights of the U-Net."""
+"""Of the methods that don't train the U-Net's own weights."""
 CONFIG_NAME = "config.json"
 SPLITS = ("train", "validation", "subject", "subject_held_out")
 """Of the pairs: of the domain, and of the subject that some methods teach."""
@@ -122,7 +123,7 @@ def write_finetuned(
     config: Mapping[str, Any],
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write trained weights and what they are to a folder; LoRA's file has metadata."""
+    """Write trained weights and what they are to a folder; those of adapters have metadata."""
     write_tensors(folder / WEIGHTS_NAMES.get(config["method"], UNET_NAME), weights, metadata)
     write_json(config, folder / CONFIG_NAME)
 

@@ -14,6 +14,7 @@ TRAINED = {
     "attn2_kv": "keys and values of the cross-attention",
     "full": "the whole U-Net",
     "lora": "low-rank adapters (LoRA)",
+    "hydra_lora": "low-rank adapters of several experts (HydraLoRA)",
     "textual_inversion": "a new word (textual inversion)",
     "import": "elsewhere (imported weights)",
 }

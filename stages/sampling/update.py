@@ -3,7 +3,8 @@
 A weight of 0.1 in fp16 has neighbours 6e-5 away: most of an update of 3e-5 would be rounded away,
 with the weight or with a result that it is added to later. So a layer that was trained holds
 float32: the base's weight W as the baseline has it, rounded, plus the update dW, which is not.
-It computes in float32, too, and its result is rounded once.
+It computes in float32, too, and its result is rounded once. So does a layer with modules that the
+base's has not: what they add to its result.
 """
 
 import math
@@ -24,14 +25,18 @@ def cast_but_updates(unet: nn.Module, base: nn.Module, dtype: torch.dtype) -> No
     Layers that are the base's become what the baseline has, bit for bit.
 
     Args:
-        unet: Float32; of the base's architecture.
-        base: Float32, as it was loaded.
+        unet: Float32; of the base's architecture, but for modules that were added to layers.
+        base: Float32, as it was loaded; its layers may have fewer modules in them.
         dtype: Of all results, and of the weights that were not trained.
     """
+    originals = dict(base.named_modules())
     for name, layer in unet.named_modules():
+        if name not in originals:  # it is in a layer that is seen as trained
+            continue
         own = dict(layer.named_parameters(recurse=False))
-        frozen = dict(base.get_submodule(name).named_parameters(recurse=False))
-        is_trained = any(not torch.equal(weight, frozen[key]) for key, weight in own.items())
+        frozen = dict(originals[name].named_parameters(recurse=False))
+        is_trained = isinstance(layer, LAYERS) and any(layer.children())
+        is_trained |= any(not torch.equal(weight, frozen[key]) for key, weight in own.items())
         for key, weight in own.items():
             rounded = frozen[key].to(dtype)
             weight.data = _apply(weight, frozen[key], rounded) if is_trained else rounded

@@ -25,6 +25,7 @@ FINETUNE = {
         "targets": ["to_q", "to_k", "to_v", "to_out.0"],
         "use_dora": False,
     },
+    "hydra_lora": {"num_experts": 3},
     "textual_inversion": {"num_vectors": 1},
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 0,

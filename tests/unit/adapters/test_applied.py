@@ -15,7 +15,7 @@ from tests.unit.conftest import build_finetune_params
 Apply = Callable[[float], Models]
 
 
-@pytest.fixture(params=["attn2", "full", "lora", "dora"])
+@pytest.fixture(params=["attn2", "full", "lora", "dora", "hydra_lora"])
 def apply(request: pytest.FixtureRequest, base: BaseParams) -> Apply:
     """Put what a method would have trained into the base anew, at a strength."""
     lora = {"rank": 2, "alpha": 3, "targets": ["to_q", "ff.net.2"]}

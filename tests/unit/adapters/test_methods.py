@@ -51,6 +51,7 @@ def test_exactly_the_methods_weights_are_trainable(
         ("attn2", 43_962_560, 80),
         ("attn2_kv", 19_169_280, 32),
         ("full", 859_520_964, 686),
+        ("hydra_lora", 1_894_272, 384),  # 4 * (99,456 + 3 * 99,840) + 3 * 99,456
         ("lora", 797_184, 256),  # as diffusers' documentation of its LoRA script has it for rank 4
     ],
 )

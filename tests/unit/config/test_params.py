@@ -101,7 +101,7 @@ def test_every_spelling_of_a_number_is_read(text):
             "method: attn2",
             "method: atn2",
             "finetune.method: found \"atn2\"; should be 'attn2', 'attn2_kv', 'full', "
-            "'lora', 'textual_inversion' or 'import'",
+            "'lora', 'hydra_lora', 'textual_inversion' or 'import'",
         ),
         (
             "method: attn2",
@@ -279,7 +279,7 @@ def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
     text += "weights_variant: none, scorer: s, "
     text += "scorer_pretrained: none, scorer_revision: none, resolution_px: 64, precision: fp32, "
     text += f"data: {json.dumps(data)}, "
-    rates = "attn2: 0, attn2_kv: 0, full: 0, lora: 0"
+    rates = "attn2: 0, attn2_kv: 0, full: 0, lora: 0, hydra_lora: 0"
     text += (
         f"learning_rates: {{pairs: {{{rates}}}, subject: {{{rates}, textual_inversion: 0}}}}}}\n"
     )

@@ -17,7 +17,12 @@ def become_sharded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("method", "lora"), ("method", "textual_inversion"), ("optimizer", "adamw_8bit")],
+    [
+        ("method", "lora"),
+        ("method", "hydra_lora"),
+        ("method", "textual_inversion"),
+        ("optimizer", "adamw_8bit"),
+    ],
 )
 def test_what_cannot_be_in_shards_is_refused_in_one_line(
     key: str, value: str, monkeypatch: pytest.MonkeyPatch

@@ -71,7 +71,7 @@ def test_four_accumulated_batches_of_one_equal_one_of_four(
         torch.testing.assert_close(weight, parts.weights[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["attn2", "lora"])
+@pytest.mark.parametrize("method", ["attn2", "lora", "hydra_lora"])
 def test_gradient_checkpointing_keeps_less_and_gives_the_same_loss_and_gradients(
     base: BaseParams, pairs: EncodedPairs, method: str
 ) -> None:
@@ -159,7 +159,14 @@ def test_the_validation_loss_is_of_the_average(base: BaseParams, pairs: EncodedP
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"ema_decay": 0.9}, {"method": "full"}, {"method": "full", "optimizer": "adamw_8bit"}],
+    [
+        {},
+        {"ema_decay": 0.9},
+        {"method": "full"},
+        {"method": "full", "optimizer": "adamw_8bit"},
+        {"method": "hydra_lora", "ema_decay": 0.9},
+        {"method": "hydra_lora", "optimizer": "adamw_8bit"},
+    ],
 )
 def test_a_resumed_run_has_the_same_bytes(
     base: BaseParams, pairs: EncodedPairs, tmp_path: Path, changes: dict[str, object]
@@ -195,12 +202,12 @@ def test_bfloat16_freezes_in_bfloat16_and_trains_in_float32(
     assert all(math.isfinite(step.loss) for step in steps)
 
 
-@pytest.mark.parametrize("method", ["attn2", "full", "lora"])
+@pytest.mark.parametrize("method", ["attn2", "full", "lora", "hydra_lora"])
 def test_the_validation_loss_sees_an_update_that_the_precision_would_round_away(
     base: BaseParams, pairs: EncodedPairs, method: str
 ) -> None:
     training = start(base, precision="bf16", method=method)
-    if method == "lora":  # of which one half is 0 at the start
+    if "lora" in method:  # of which one half is 0 at the start
         for weight in training.weights.values():
             weight.data += 0.1
     lesson = as_lesson(training, pairs)
