@@ -125,15 +125,20 @@ def test_one_expert_is_lora_after_three_steps(base: BaseParams, pairs: EncodedPa
 def test_experts_part_as_their_routers_start_at_random(
     base: BaseParams, pairs: EncodedPairs
 ) -> None:
-    for one, *others in list_experts(train_three_steps(base, pairs, method="hydra_lora")):
-        assert all((one - other).abs().max() > 1e-3 for other in others)
+    experts = list_experts(train_three_steps(base, pairs, method="hydra_lora"))
+    parts = torch.tensor(
+        [((one - other).norm() / one.norm()) for one, *others in experts for other in others]
+    )
+    assert parts.min() > 1e-3
+    assert parts.median() > 0.2
 
 
 def test_with_routers_of_zeros_experts_would_stay_equal_forever(
-    base: BaseParams, pairs: EncodedPairs, monkeypatch: pytest.MonkeyPatch
+    base: BaseParams, pairs: EncodedPairs
 ) -> None:
-    monkeypatch.setattr(nn.init, "uniform_", lambda weight, *_: nn.init.zeros_(weight))
-    training = train_three_steps(base, pairs, method="hydra_lora")
+    # A large epsilon: else Adam takes the sign of gradients that are rounding alone.
+    changes = {"method": "hydra_lora", "adam_epsilon": 1e-3}
+    training = train_three_steps(base, pairs, router_scale=0, **changes)
     for one, *others in list_experts(training):
         assert one.abs().max() > 1e-3
         for other in others:
@@ -193,10 +198,14 @@ def change_lora(**changes: object) -> FinetuneParams:
     return PARAMS.model_copy(update={"lora": PARAMS.lora.model_copy(update=changes)})
 
 
-def train_three_steps(base: BaseParams, pairs: EncodedPairs, **changes: object) -> Training:
+def train_three_steps(
+    base: BaseParams, pairs: EncodedPairs, router_scale: float = 1, **changes: object
+) -> Training:
     params = build_finetune_params(max_train_steps=3, lr_scheduler="constant", **changes)
     unet = load_unet(base)
     weights = choose_weights(unet, params)
+    for name, weight in weights.items():
+        weight.data *= router_scale if "lora_route" in name else 1
     training = build_training(unet, weights, params, params.learning_rate, "fp32")
     list(train(training, as_lesson(training, pairs)))
     return training
