@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.config.mistakes import UserError
 from stages.files.atomic import replace_file
-from stages.files.tables import Schema, require_file
+from stages.files.tables import SAMPLES_SCHEMA, SAMPLES_WITH_EXPERTS, Schema, require_file
 
 IMAGE = "image"
 ROWS_PER_GROUP = 64
@@ -53,6 +53,17 @@ def read_rows(path: Path, schema: Schema, stage: str) -> pd.DataFrame:
 def read_parts(path: Path, schema: Schema, stage: str, count: int) -> Iterator[pd.DataFrame]:
     """Read the columns of `schema` and the pictures, `count` at a time; raises as `read_rows`."""
     yield from _read_parts(path, [*schema, IMAGE], stage, count)
+
+
+def find_samples_schema(path: Path) -> Schema:
+    """The columns of a table of sampled pictures, which may have the one of experts.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    require_file(path, "sample")
+    has_experts = "experts" in open_parquet(path).schema_arrow.names
+    return SAMPLES_WITH_EXPERTS if has_experts else SAMPLES_SCHEMA
 
 
 class LazyColumn:

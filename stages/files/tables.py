@@ -34,6 +34,8 @@ SAMPLES_SCHEMA: Schema = {
     "model": "str",
     "is_finite": "bool",
 }
+SAMPLES_WITH_EXPERTS: Schema = {**SAMPLES_SCHEMA, "experts": "object"}
+"""By layer the mean weight of each expert over the picture, where layers have experts."""
 SCORES_SCHEMA: Schema = {
     **dict.fromkeys(("file_name", "prompt_id", "set", "class"), "str"),
     "index": "int64",

@@ -17,8 +17,14 @@ from tqdm import tqdm
 from stages.config.mistakes import UserError
 from stages.config.params import DenoiseParams, Protocol, SampleParams
 from stages.files.images import encode_png
-from stages.files.pictures import IMAGE, read_parts, read_rows, write_pictures
-from stages.files.tables import SAMPLES_SCHEMA
+from stages.files.pictures import (
+    IMAGE,
+    find_samples_schema,
+    read_parts,
+    read_rows,
+    write_pictures,
+)
+from stages.files.tables import SAMPLES_SCHEMA, SAMPLES_WITH_EXPERTS
 from stages.run.interrupt import defer_interrupt
 from stages.run.processes import count_processes, is_main_process, share_out, wait_for_all
 from stages.sampling.noise import derive_seed
@@ -107,7 +113,7 @@ def sample_table(
 def is_whole(path: Path) -> bool:
     """Whether a table was written to its end and is what it was then: it has checksums."""
     try:
-        for _ in read_parts(path, SAMPLES_SCHEMA, "sample", 1):
+        for _ in read_parts(path, find_samples_schema(path), "sample", 1):
             pass
     except UserError:
         return False
@@ -116,14 +122,15 @@ def is_whole(path: Path) -> bool:
 
 def merge_tables(files: Sequence[Path], path: Path) -> None:
     """Put tables of sampled pictures one after the other, and remove them."""
-    rows = pd.concat([read_rows(file, SAMPLES_SCHEMA, "sample") for file in files])
+    schema = find_samples_schema(files[0])
+    rows = pd.concat([read_rows(file, schema, "sample") for file in files])
     images = (
         image
         for file in files
         for part in read_parts(file, SAMPLES_SCHEMA, "sample", len(rows))
         for image in part[IMAGE]
     )
-    write_pictures(rows, images, path, SAMPLES_SCHEMA)
+    write_pictures(rows, images, path, schema)
     for file in files:
         file.unlink()
 
@@ -175,5 +182,7 @@ def _sample_missing(
 
 def _write_batch(rows: pd.DataFrame, sampled: Sampled, path: Path) -> int:
     images = [encode_png(Image.fromarray(image)) for image in sampled.images]
-    write_pictures(rows.assign(is_finite=sampled.is_finite), images, path, SAMPLES_SCHEMA)
+    rows = rows.assign(is_finite=sampled.is_finite, experts=sampled.experts)
+    has_experts = any(sampled.experts)
+    write_pictures(rows, images, path, SAMPLES_WITH_EXPERTS if has_experts else SAMPLES_SCHEMA)
     return len(rows)

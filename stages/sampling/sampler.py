@@ -23,15 +23,23 @@ from stages.base.latents import decode_latents, measure_latents, to_uint8
 from stages.config.params import BaseParams, DenoiseParams
 from stages.sampling.context import project_context_once
 from stages.sampling.denoise import build_scheduler, denoise
+from stages.sampling.experts import average_experts, note_experts, watch_routers
 from stages.sampling.noise import build_generators, draw_initial_latents
 from stages.sampling.update import cast_but_updates
 
 
 class Sampled(NamedTuple):
-    """Uint8 pictures (B, H, W, 3); whether each came from finite numbers only, (B,) bool."""
+    """A batch of pictures with what is known of each.
+
+    Attributes:
+        images: (B, H, W, 3) uint8.
+        is_finite: (B,) bool, whether it came from finite numbers only.
+        experts: B mean weights of experts by layer, see `experts`; empty without routers.
+    """
 
     images: np.ndarray
     is_finite: np.ndarray
+    experts: Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ def build_sampler(
         cast_but_updates(unet, load_unet(base), DTYPES[precision])
     vae = load_vae(base, device) if vae is None else vae.to(device)
     measure_latents(vae, base.resolution_px)
+    watch_routers(unet)
     return Sampler(
         unet=make_ready(unet, device),
         vae=vae,
@@ -90,12 +99,13 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
     text = torch.stack([sampler.prompt_embeds[prompt] for prompt in prompts])  # (B, L, D)
     uncond = sampler.prompt_embeds[sampler.params.negative_prompt or ""].expand_as(text)
     noise_scheduler = copy.deepcopy(sampler.noise_scheduler)  # it counts its steps
-    latents = denoise(
-        sampler.unet, noise_scheduler, latents, (uncond, text), sampler.params, generators
-    )
+    with note_experts() as noted:
+        latents = denoise(
+            sampler.unet, noise_scheduler, latents, (uncond, text), sampler.params, generators
+        )
     images = decode_latents(sampler.vae, latents)
     is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
-    return Sampled(to_uint8(images), is_finite.cpu().numpy())
+    return Sampled(to_uint8(images), is_finite.cpu().numpy(), average_experts(noted, len(prompts)))
 
 
 @contextmanager
