@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
@@ -94,6 +95,19 @@ def test_two_processes_train_as_one_with_the_doubled_batch(project: Path) -> Non
         np.testing.assert_allclose(together["weights"][name], weight, rtol=0, atol=5e-5)
 
 
+def test_two_processes_train_and_sample_experts_as_one(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    edit_params(folder, "finetune", method="hydra_lora", adam_epsilon=1e-3)
+    alone, together = (train(folder, count, "hydra_lora.safetensors") for count in (1, 2))
+    np.testing.assert_allclose(together["losses"], alone["losses"], rtol=2e-6)
+    for name, weight in alone["weights"].items():
+        np.testing.assert_allclose(together["weights"][name], weight, rtol=0, atol=5e-6)
+    one, two = (sample_afresh(folder, count, "finetuned") for count in (1, 2))
+    assert "experts" in pd.read_parquet(folder / paths.SAMPLES["finetuned"])
+    assert one == two
+
+
 def test_a_half_of_the_batch_would_be_seen(project: Path) -> None:
     """The control of the test above: what it allows is far less than what a batch changes."""
     alone = train(project, 1)
@@ -132,25 +146,25 @@ def test_two_processes_share_the_prior_out_and_train_as_one(project: Path, tmp_p
         np.testing.assert_allclose(together["weights"][name], weight, rtol=0, atol=5e-6)
 
 
-def train(project: Path, count: int) -> dict:
+def train(project: Path, count: int, file: str = "unet.safetensors") -> dict:
     """Train from the start; what came of it."""
     shutil.rmtree(project / paths.SCRATCH, ignore_errors=True)
     run(project, count, "finetune")
     losses = read_csv(project / paths.LOSS, {"loss": "float64"}, "finetune")
     validation = read_csv(project / paths.VALIDATION_LOSS, {}, "finetune")
     return {
-        "weights": load_file(project / paths.FINETUNED / "unet.safetensors"),
+        "weights": load_file(project / paths.FINETUNED / file),
         "losses": losses["loss"].to_numpy(),
         "validation": validation["validation_loss"].to_numpy(),
         "num_processes": read_json(project / paths.TRAINING, "")["num_processes"],
     }
 
 
-def sample_afresh(project: Path, count: int) -> bytes:
-    """The pictures of the baseline."""
+def sample_afresh(project: Path, count: int, variant: str = "baseline") -> bytes:
+    """The pictures of a variant."""
     shutil.rmtree(project / paths.SCRATCH, ignore_errors=True)
-    run(project, count, "sample", "baseline")
-    return (project / SAMPLES).read_bytes()
+    run(project, count, "sample", variant)
+    return (project / paths.SAMPLES[variant]).read_bytes()
 
 
 def run(folder: Path, count: int, name: str, *args: str) -> None:

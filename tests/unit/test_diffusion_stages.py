@@ -157,7 +157,7 @@ def test_a_checkpoint_of_other_params_is_not_resumed(
     assert taken == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("method", ["attn2_kv", "full", "lora"])
+@pytest.mark.parametrize("method", ["attn2_kv", "full", "lora", "hydra_lora"])
 def test_each_method_is_trained_and_sampled(project: Path, method: str) -> None:
     edit_params(project, "finetune", method=method, learning_rate="auto")
     rates = load_params().chosen.learning_rates.model_dump()
@@ -186,7 +186,12 @@ def test_the_average_is_what_is_kept(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "file"), [("full", WEIGHTS.name), ("lora", "pytorch_lora_weights.safetensors")]
+    ("method", "file"),
+    [
+        ("full", WEIGHTS.name),
+        ("lora", "pytorch_lora_weights.safetensors"),
+        ("hydra_lora", "hydra_lora.safetensors"),
+    ],
 )
 def test_a_killed_training_of_other_methods_goes_on_to_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch, method: str, file: str
@@ -268,7 +273,7 @@ def test_a_run_in_half_precision_says_what_rounding_would_have_left(
     assert metrics["update_kept_if_rounded"] < 0.6
 
 
-@pytest.mark.parametrize("method", ["attn2", "lora"])
+@pytest.mark.parametrize("method", ["attn2", "lora", "hydra_lora"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_null_control_samples_the_same_bytes(project: Path, method: str, precision: str) -> None:
     edit_params(project, "bases", tiny={"precision": precision})
@@ -361,6 +366,28 @@ def test_a_killed_sampling_keeps_finished_batches(
     sample.main("baseline")
     assert sizes == [2, 2, 2]  # the first, the one that was cut off, and that one again
     assert SAMPLES["baseline"].read_bytes() == expected
+
+
+def test_what_experts_did_is_a_column_of_the_pictures_that_outlives_a_kill(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_params(project, "finetune", method="hydra_lora")
+    finetune.main()
+    for variant in paths.VARIANTS:
+        sample.main(variant)
+    table = pd.read_parquet(SAMPLES["finetuned"])
+    assert "experts" not in pd.read_parquet(SAMPLES["baseline"])
+    for of_picture in table["experts"]:
+        assert len(of_picture) == 32
+        assert all(weights.sum() == pytest.approx(1, abs=1e-5) for weights in of_picture.values())
+    expected = SAMPLES["finetuned"].read_bytes()
+    shutil.rmtree(paths.SCRATCH)
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "merge_tables", interrupt_merge)
+        with pytest.raises(KeyboardInterrupt):
+            sample.main("finetuned")
+    sample.main("finetuned")
+    assert SAMPLES["finetuned"].read_bytes() == expected
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut_off, flip_byte])

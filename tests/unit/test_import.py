@@ -28,6 +28,7 @@ from tests.unit.stable_diffusion_project import (
 )
 
 MODEL = "models/tiny"
+ADAPTERS = [pytest.param(m, marks=pytest.mark.thorough) for m in ("lora", "hydra_lora")]
 LORA = {"rank": 2, "alpha": 5, "targets": ["to_k", "to_out.0"], "use_dora": False}
 
 
@@ -108,7 +109,7 @@ def test_adapters_of_the_text_encoder_are_applied_and_change_the_loss(
 
 @pytest.mark.parametrize(
     "method",
-    ["attn2", "kohya", *(pytest.param(m, marks=pytest.mark.thorough) for m in ("lora", "other"))],
+    ["attn2", "kohya", *ADAPTERS, pytest.param("other", marks=pytest.mark.thorough)],
 )
 def test_strength_0_draws_the_baseline_bit_for_bit(
     project: Path, kohya: Path, other: Path, method: str
@@ -122,7 +123,7 @@ def test_strength_0_draws_the_baseline_bit_for_bit(
     assert sample_bytes("finetuned") == finetuned
 
 
-@pytest.mark.parametrize("method", ["attn2", pytest.param("lora", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("method", ["attn2", *ADAPTERS])
 def test_what_was_trained_grows_with_strength_without_being_trained_again(
     project: Path, method: str
 ) -> None:

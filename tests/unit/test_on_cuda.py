@@ -36,6 +36,8 @@ from tests.unit.conftest import build_base_params, build_finetune_params, build_
 
 PRECISIONS = ("fp16", "bf16", "fp32")
 METHODS = [method for method in get_args(Method) if method != "import"]
+NUM_LAYERS = 32
+"""Of the micro base, that adapters stand in."""
 WAITS_OF_A_STEP = ["copy"]
 """By design: of the loss, which is logged and must be finite, and of the norm of the gradient,
 which decides whether the step is taken."""
@@ -44,7 +46,7 @@ WAITS_OF_A_WORD = ["copy", "copy", "copy"]
 
 
 IN_PRECISIONS = ["fp16", *(pytest.param(p, marks=pytest.mark.thorough) for p in ("bf16", "fp32"))]
-QUICK = ("attn2", "lora", "textual_inversion")
+QUICK = ("attn2", "lora", "hydra_lora", "textual_inversion")
 """Of the methods, what is no special case of another one."""
 
 
@@ -139,6 +141,21 @@ def test_pictures_are_denoised_and_decoded_on_one_device_without_a_wait_between_
     assert sampled.images.shape == (2, IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3)
     dtypes = {weight.dtype for weight in sampler.unet.parameters()}
     assert dtypes == {DTYPES[precision], torch.float32}
+    assert {weight.device for weight in sampler.unet.parameters()} == {CUDA}
+
+
+@pytest.mark.parametrize("precision", IN_PRECISIONS)
+def test_what_experts_did_is_read_once_a_batch(base_folder: Path, precision: str) -> None:
+    base = build_base_params(base_folder, precision=precision)
+    unet = load_unet(base)
+    choose_weights(unet, build_finetune_params(method="hydra_lora"))
+    embeds = dict.fromkeys(["", "a cat"], torch.zeros(MAX_TOKENS, TEXT_WIDTH))
+    with pretend_cuda() as gpu:
+        sampler = build_sampler(base, build_sample_params(), unet, embeds)
+        gpu.waits.clear()
+        sampled = sample_pictures(sampler, ["a cat"] * 2, [0, 1])
+    assert gpu.waits == ["copy", "copy", "copy"]  # the experts, the pictures, which are finite
+    assert [len(of_picture) for of_picture in sampled.experts] == [NUM_LAYERS, NUM_LAYERS]
     assert {weight.device for weight in sampler.unet.parameters()} == {CUDA}
 
 

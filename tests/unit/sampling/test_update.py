@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stages.adapters.hydra_lora import HydraLinear
+from stages.adapters.methods import choose_weights
 from stages.base.components import load_unet
 from stages.config.params import BaseParams
 from stages.sampling.sampler import build_sampler, sample_pictures
 from stages.sampling.update import cast_but_updates, measure_update
 from tests.tiny import MAX_TOKENS, TEXT_WIDTH, build_unet
-from tests.unit.conftest import build_base_params, build_sample_params
+from tests.unit.adapters.test_methods import disturb
+from tests.unit.conftest import build_base_params, build_finetune_params, build_sample_params
 
 SMALL = 1e-4
 """Of a weight: an eightieth of what bf16 can tell apart."""
@@ -65,6 +68,38 @@ def test_an_update_that_rounding_would_lose_can_be_read_back_from_the_results() 
     # Each result is rounded; over many of them that averages out, as rounded weights don't.
     found = torch.linalg.lstsq(x.float(), difference).solution.T
     assert (found - update).norm() / update.norm() < 0.1
+
+
+def test_what_a_module_in_a_layer_adds_is_not_lost_either() -> None:
+    generator = torch.Generator().manual_seed(3)
+    base = nn.Sequential(nn.Linear(16, 16))
+    # With one expert the router says 1, and what is added is linear.
+    layer = HydraLinear(base[0], nn.Linear(16, 2, bias=False), num_experts=1, alpha=2)
+    for weight in (layer.lora_A.weight, layer.lora_B.weight):
+        weight.data = SMALL**0.5 * torch.randn(weight.shape, generator=generator)
+    update = layer.lora_B.weight @ layer.lora_A.weight
+    x = torch.randn(100_000, 16, generator=generator).bfloat16()
+    trained = nn.Sequential(layer)
+    base = copy.deepcopy(base)
+    cast_but_updates(trained, base, torch.bfloat16)
+    with torch.no_grad():
+        difference = trained(x).float() - base.bfloat16()(x).float()
+    found = torch.linalg.lstsq(x.float(), difference).solution.T
+    assert (found - update).norm() / update.norm() < 0.1
+
+
+def test_experts_do_in_half_precision_what_they_do_in_float32() -> None:
+    base = build_unet().eval()
+    trained = copy.deepcopy(base)
+    disturb(choose_weights(trained, build_finetune_params(method="hydra_lora")))
+    expected, before = run(trained, torch.float32), run(base, torch.float32)
+    cast_but_updates(trained, base, torch.float16)
+    found = run(trained, torch.float16)
+    assert found.dtype == torch.float16
+    assert (found - expected).norm() < 0.1 * (expected - before).norm()
+    rounded = base.half().state_dict()
+    for name, weight in trained.state_dict().items():
+        assert name not in rounded or torch.equal(weight, rounded[name].to(weight.dtype)), name
 
 
 def test_what_was_not_trained_is_as_the_baseline_has_it_bit_for_bit() -> None:
