@@ -8,6 +8,7 @@ router weighs these token by token (equation 2 and section 3.2.1): the layer com
 What is added depends on x in more than a linear way, so it can't be merged into W.
 """
 
+import copy
 import json
 from typing import Any
 
@@ -42,6 +43,7 @@ class HydraLinear(nn.Linear):
         lora_B: All B side by side, (out, N * rank), as the sum over experts is one product.
         lora_route: R, (N, in).
         softmax: Of the router; a module, so that it can be watched (sampling/experts.py).
+        start: The router as it was before training, to be watched beside it; None in training.
     """
 
     def __init__(
@@ -60,14 +62,21 @@ class HydraLinear(nn.Linear):
         self.lora_B = skip_init(nn.Linear, num_experts * rank, self.out_features, bias=False)
         self.lora_route = skip_init(nn.Linear, self.in_features, num_experts, bias=False)
         self.softmax = nn.Softmax(dim=-1)
+        self.start: nn.Module | None = None
         nn.init.zeros_(self.lora_B.weight)
         bound = self.in_features**-0.5
         nn.init.uniform_(self.lora_route.weight, -bound, bound, generator)
+
+    def keep_start(self) -> None:
+        """Keep the router as it is now."""
+        self.start = copy.deepcopy(nn.Sequential(self.lora_route, self.softmax))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
         inner = self.lora_A(x)[..., None, :]  # (..., 1, rank)
         weights = self.softmax(self.lora_route(x))[..., None]  # (..., N, 1)
+        if self.start is not None:
+            self.start(x)
         return super().forward(x) + self.lora_B((weights * inner).flatten(-2)) * self.scale
 
 
@@ -102,7 +111,7 @@ def add_hydra_lora(unet: UNet2DConditionModel, params: FinetuneParams) -> dict[s
 def apply_hydra_lora(
     unet: UNet2DConditionModel, weights: dict[str, Tensor], params: FinetuneParams
 ) -> None:
-    """Put trained adapters into the base, where they stay beside its weights.
+    """Put trained adapters into the base, where they stay beside its weights, to sample with.
 
     A layer whose experts are all zero remains the base's own: it computes the same bits.
 
@@ -112,11 +121,12 @@ def apply_hydra_lora(
     layers = add_hydra_lora(unet, params)
     state = unet.state_dict()
     check_fit(weights, state)
+    for name, layer in layers.items():
+        unet.get_submodule(name).keep_start()
+        if not weights[f"{name}{EXPERTS}"].any():
+            unet.set_submodule(name, layer)
     for name, weight in weights.items():
         state[name].copy_(weight)
-    for name, layer in layers.items():
-        if not state[f"{name}{EXPERTS}"].any():
-            unet.set_submodule(name, layer)
 
 
 def scale_experts(weights: dict[str, Tensor], strength: float) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 `pipeline/` is a whole diffusers pipeline: the base with the trained weights, or the new word, in
 it. For method lora, `lora.safetensors` is just the adapter, as kohya's sd-scripts, AUTOMATIC1111
-and ComfyUI read it; diffusers reads that of models/finetuned/, too.
+and ComfyUI read it; diffusers reads that of models/finetuned/, too. Adapters of hydra_lora can't
+be merged into the base, and nothing else reads them: only `hydra_lora.safetensors` is written.
 `finetune.json` says how it was trained, on which base. `README.md` is a model card for the hub: the
 verdict as it stands in the workspace, the cost, and a snippet that loads the weights.
 """
@@ -13,11 +14,14 @@ import shutil
 import sys
 from typing import Any
 
+from diffusers import StableDiffusionPipeline
 from dvc.exceptions import NotDvcRepoError
 from dvc.repo import Repo
 from huggingface_hub import ModelCardData
+from torch import Tensor
 
 from stages.adapters.applied import apply_finetuned, learns_word
+from stages.adapters.hydra_lora import describe_hydra_lora, scale_experts
 from stages.adapters.lora import to_kohya
 from stages.adapters.word import check_text_encoder
 from stages.analysis.results import read_results
@@ -25,7 +29,7 @@ from stages.base.components import load_models, load_pipeline
 from stages.base.identity import fingerprint_weights
 from stages.config import paths
 from stages.config.mistakes import UserError
-from stages.config.params import Params, load_params
+from stages.config.params import BaseParams, FinetuneParams, Params, load_params
 from stages.files.hub import is_local
 from stages.files.tables import read_json, read_prompts, write_json
 from stages.files.taught import name_taught
@@ -36,6 +40,24 @@ from stages.run.entry import run_stage
 logger = logging.getLogger(__name__)
 
 NAME = "A fine-tuned Stable Diffusion"
+LOAD_PIPELINE = """from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("pipeline")
+"""
+LOAD_EXPERTS = """# In the folder of the attune project: diffusers has no such adapters.
+import json
+
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from stages.adapters.hydra_lora import apply_hydra_lora
+from stages.config.params import FinetuneParams
+
+pipe = StableDiffusionPipeline.from_pretrained({model!r}, revision={revision!r})
+with open("{folder}/finetune.json") as file:
+    params = FinetuneParams(**json.load(file)["finetune"])
+apply_hydra_lora(pipe.unet, load_file("{folder}/hydra_lora.safetensors"), params)
+"""
 
 
 def main(license_id: str = "") -> None:
@@ -43,24 +65,47 @@ def main(license_id: str = "") -> None:
     params = load_params()
     base, strength = params.chosen, params.imported.strength
     weights, config = read_finetuned(paths.FINETUNED)
-    models = load_models(base)
-    if learns_word(config):
-        check_text_encoder(models.text_encoder, config, base.model)
-        pipeline = load_pipeline(base, models)
-        pipeline.load_textual_inversion(weights)
-    else:
-        fingerprint = fingerprint_weights(models.unet)
-        apply_finetuned(models, fingerprint, weights, config, base.model, strength)
-        pipeline = load_pipeline(base, models)
-
+    pipeline = build_pipeline(base, weights, config, strength)
     shutil.rmtree(paths.EXPORTED, ignore_errors=True)
-    pipeline.save_pretrained(paths.EXPORTED / "pipeline")
+    if config["method"] == "hydra_lora":
+        export_experts(weights, config, strength)
+    else:
+        pipeline.save_pretrained(paths.EXPORTED / "pipeline")
     if config["method"] == "lora":
         export_adapter(weights, config["finetune"]["lora"], strength)
     write_json(config, paths.EXPORTED / "finetune.json")
     card = build_card(params, config, license_id)
     (paths.EXPORTED / "README.md").write_text(card, encoding="utf-8")
     logger.info("export: %s", paths.EXPORTED)
+
+
+def build_pipeline(
+    base: BaseParams, weights: dict[str, Tensor], config: dict[str, Any], strength: float
+) -> StableDiffusionPipeline:
+    """The base with what was trained in it.
+
+    Raises:
+        UserError: The base is not the one that the weights fit.
+    """
+    models = load_models(base)
+    if learns_word(config):
+        check_text_encoder(models.text_encoder, config, base.model)
+        pipeline = load_pipeline(base, models)
+        pipeline.load_textual_inversion(weights)
+        return pipeline
+    apply_finetuned(models, fingerprint_weights(models.unet), weights, config, base.model, strength)
+    return load_pipeline(base, models)
+
+
+def export_experts(weights: dict[str, Tensor], config: dict[str, Any], strength: float) -> None:
+    """Write hydra_lora's adapters at the strength, and say why there is no pipeline."""
+    logger.warning(
+        "export: no pipeline: what the experts add depends on each token, so it can't be merged "
+        "into the weights; README.md has the lines that load hydra_lora.safetensors"
+    )
+    metadata = describe_hydra_lora(FinetuneParams(**config["finetune"]))
+    path = paths.EXPORTED / "hydra_lora.safetensors"
+    write_tensors(path, scale_experts(weights, strength), metadata)
 
 
 def export_adapter(weights: dict, lora: dict, strength: float) -> None:
@@ -91,7 +136,7 @@ def build_card(params: Params, config: dict[str, Any], license_id: str) -> str:
     is_hub = not is_local(base.model)
     data = ModelCardData(
         base_model=base.model if is_hub else None,
-        library_name="diffusers",
+        library_name=None if method == "hydra_lora" else "diffusers",
         license=license_id or "unknown",
         model_name=NAME if evidence else None,
         pipeline_tag="text-to-image",
@@ -130,14 +175,11 @@ def write_snippet(params: Params, config: dict[str, Any]) -> str:
         prompt = f"a photo of a {taught.learned}"
     else:
         prompt = params.prompts.class_templates[0].replace("{}", params.prepare.classes[0])
-    return "\n".join(
-        (
-            "from diffusers import StableDiffusionPipeline",
-            "",
-            'pipe = StableDiffusionPipeline.from_pretrained("pipeline")',
-            f"pipe({json.dumps(prompt)}).images[0]",
-        )
-    )
+    draw = f"pipe({json.dumps(prompt)}).images[0]"
+    if config["method"] == "hydra_lora":
+        place = {"model": params.chosen.model, "revision": params.chosen.revision}
+        return LOAD_EXPERTS.format(**place, folder=paths.EXPORTED) + draw
+    return LOAD_PIPELINE + draw
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """To which experts a picture's tokens go, where the U-Net has routers (adapters/hydra_lora.py).
 
 A router ends in a softmax that is a module, which no other layer of a U-Net has. Its weights are
-added up where they are computed, and read once a batch: a GPU is not waited for in between.
+added up where they are computed, and read once a batch: a GPU is not waited for in between. The
+router of a layer has its name, and what that was before training the name with `.start`.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,9 @@
 """What `make export` writes, loaded with plain diffusers, draws what the stage `sample` drew."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +66,23 @@ def test_dora_is_exported_as_a_pipeline_alone(
     assert "no reliable place for DoRA" in caplog.text
 
 
+def test_experts_are_exported_alone_and_the_card_has_what_loads_them(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit_params(project, "import", strength=0.5)
+    train_and_export(project, method="hydra_lora", lora=LORA)
+    assert "no pipeline: what the experts add depends on each token" in caplog.text
+    files = {path.name for path in paths.EXPORTED.iterdir()}
+    assert files == {"README.md", "finetune.json", "hydra_lora.safetensors"}
+    lines = read_snippet().splitlines()
+    assert lines.pop().startswith('pipe("a photo of')
+    row = read_samples(paths.SAMPLES["finetuned"]).iloc[0]
+    levels = draw_elsewhere(lines, row)
+    assert np.abs(levels - decode_levels(row["image"])).max() <= 1
+    base = StableDiffusionPipeline.from_pretrained(MODEL)
+    assert np.abs(draw(base, row) - levels).max() > 10
+
+
 def test_the_adapter_has_kohyas_names(project: Path) -> None:
     train_and_export(project, method="lora", lora=LORA)
     module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_out_0"
@@ -79,12 +99,10 @@ def test_the_snippet_of_the_card_loads_what_was_exported(
     finetune.main()
     export.main("apache-2.0")
     assert "the card has no verdict" in caplog.text
-    card = ModelCard.load(paths.EXPORTED / "README.md")
-    assert card.data.license == "apache-2.0"
-    snippet = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)
-    assert snippet
+    assert ModelCard.load(paths.EXPORTED / "README.md").data.license == "apache-2.0"
+    snippet = read_snippet()
     monkeypatch.chdir(paths.EXPORTED)
-    exec(snippet[1].replace(").images", ", num_inference_steps=1).images"))
+    exec(snippet.replace(").images", ", num_inference_steps=1).images"))
 
 
 def test_a_downloaded_base_is_exported_from_the_files_that_the_stages_fetch(
@@ -119,6 +137,30 @@ def train_and_export(project: Path, **changes: object) -> None:
     finetune.main()
     sample.main("finetuned")
     export.main()
+
+
+def read_snippet() -> str:
+    """The lines of Python on the card."""
+    found = re.search(r"```python\n(.*?)```", (paths.EXPORTED / "README.md").read_text(), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def draw_elsewhere(lines: list[str], row: dict) -> np.ndarray:
+    """Levels (H, W, 3) that a process of its own draws with the pipeline `pipe` of some lines."""
+    seed, prompt = int(row["seed"]), row["prompt"]
+    lines = [
+        *lines,
+        "import numpy as np, pandas as pd",
+        "from tests.unit.commands.test_export import draw",
+        f"np.save('levels.npy', draw(pipe, {{'seed': {seed}, 'prompt': {prompt!r}}}))",
+    ]
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    return np.load("levels.npy")
 
 
 def assert_draws_the_sample(pipeline: StableDiffusionPipeline) -> None:

@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.adapters.methods import choose_weights
+from stages.adapters.hydra_lora import HydraLinear, add_hydra_lora, apply_hydra_lora
+from stages.adapters.methods import choose_weights, copy_weights
 from stages.base.components import load_unet
-from stages.config.params import BaseParams
+from stages.config.params import BaseParams, FinetuneParams
 from stages.sampling.experts import average_experts, note_experts, watch_routers
 from stages.sampling.sampler import Sampler, build_sampler, sample_pictures
 from tests.tiny import MAX_TOKENS, TEXT_WIDTH
@@ -62,10 +63,27 @@ def test_layers_that_see_the_picture_tell_noise_apart_and_those_of_the_prompt_do
 ) -> None:
     """Keys and values of cross-attention are projected once: they still count as each step."""
     one, other = sample_pictures(build(base), ["a cat"] * 2, [5, 6]).experts
-    assert {layer[layer.index(".attn") :] for layer in one} == set(LAYERS)
+    names = {layer.removesuffix(".start") for layer in one}
+    assert {name[name.index(".attn") :] for name in names} == set(LAYERS)
     for layer, weights in one.items():
         is_same = np.allclose(weights, other[layer], atol=1e-6)
-        assert is_same == layer.endswith("attn2.to_k"), layer
+        assert is_same == (".attn2.to_k" in layer), layer
+
+
+def test_routers_are_noted_beside_what_they_were_at_the_start(base: BaseParams) -> None:
+    (found,) = sample_pictures(build(base), ["a cat"], [5]).experts
+    layers = [layer for layer in found if not layer.endswith(".start")]
+    assert len(found) == 2 * len(layers) > 0
+    unet = load_unet(base)
+    add_hydra_lora(unet, build_params())
+    for module in unet.modules():
+        if isinstance(module, HydraLinear):
+            nn.init.ones_(module.lora_B.weight)
+    untrained = {n: p for n, p in unet.named_parameters() if "lora_" in n}
+    (same,) = sample_pictures(build(base, untrained), ["a cat"], [5]).experts
+    for layer in layers:
+        assert not np.allclose(found[layer], found[f"{layer}.start"], atol=1e-3)
+        np.testing.assert_array_equal(same[layer], same[f"{layer}.start"])
 
 
 def test_noting_changes_no_picture(base: BaseParams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,12 +95,19 @@ def test_noting_changes_no_picture(base: BaseParams, monkeypatch: pytest.MonkeyP
     assert (noted.images == plain.images).all()
 
 
-def build(base: BaseParams) -> Sampler:
-    """A sampler of a U-Net with disturbed experts in two kinds of layers."""
+def build_params() -> FinetuneParams:
+    """Experts in two kinds of layers."""
     lora = build_finetune_params().lora.model_dump()
     targets = [layer.removeprefix(".") for layer in LAYERS]
-    params = build_finetune_params(method="hydra_lora", lora=lora | {"targets": targets})
+    return build_finetune_params(method="hydra_lora", lora=lora | {"targets": targets})
+
+
+def build(base: BaseParams, weights: dict[str, nn.Parameter] | None = None) -> Sampler:
+    """A sampler of a U-Net with these adapters, or with disturbed ones."""
+    if weights is None:
+        weights = choose_weights(load_unet(base), build_params())
+        disturb(weights)
     unet = load_unet(base)
-    disturb(choose_weights(unet, params))
+    apply_hydra_lora(unet, copy_weights(weights), build_params())
     embeds = torch.randn(3, MAX_TOKENS, TEXT_WIDTH, generator=torch.Generator().manual_seed(2))
     return build_sampler(base, build_sample_params(), unet, dict(zip(PROMPTS, embeds, strict=True)))
