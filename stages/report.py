@@ -10,6 +10,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
+from stages.analysis.experts import measure_experts
 from stages.analysis.paired import pair_scores
 from stages.analysis.results import read_preference, read_results
 from stages.config import paths
@@ -17,7 +18,7 @@ from stages.config.params import Params, load_params
 from stages.files.atomic import replace_file
 from stages.files.facts import read_facts
 from stages.files.images import write_png
-from stages.files.pictures import NamedPictures, read_rows
+from stages.files.pictures import NamedPictures, find_samples_schema, read_rows
 from stages.files.tables import (
     PAIRS_SCHEMA,
     SAMPLES_SCHEMA,
@@ -46,7 +47,7 @@ VALIDATION_LOSS_SCHEMA = {"step": "int64", "validation_loss": "float64"}
 def main() -> None:
     """Write the report and the picture grids."""
     params = load_params()
-    inputs = read_inputs()
+    inputs = read_inputs(params)
     page = build_page(inputs, describe(params, inputs), params.report)
     write_grids(page)
     with replace_file(paths.REPORT) as partial:
@@ -59,11 +60,13 @@ def main() -> None:
         logger.info("%s", note)
 
 
-def read_inputs() -> Inputs:
+def read_inputs(params: Params) -> Inputs:
     """Everything that the page is made from."""
     scores = {name: read_scores(path) for name, path in paths.SCORES.items()}
     finetune = read_json(paths.TRAINING, "finetune")
     samples = read_rows(paths.SAMPLES["baseline"], SAMPLES_SCHEMA, "sample")
+    finetuned = paths.SAMPLES["finetuned"]
+    finetuned_samples = read_rows(finetuned, find_samples_schema(finetuned), "sample")
     return Inputs(
         results=read_results(paths.COMPARISON_TABLES),
         scores=scores,
@@ -78,6 +81,7 @@ def read_inputs() -> Inputs:
         loss=read_csv(paths.LOSS, LOSS_SCHEMA, "finetune"),
         validation_loss=read_csv(paths.VALIDATION_LOSS, VALIDATION_LOSS_SCHEMA, "finetune"),
         preference=read_preference(paths.PREFERENCE_TABLES),
+        experts=measure_experts(finetuned_samples, params.compare),
     )
 
 

@@ -15,12 +15,13 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from stages import report
+from stages.analysis.experts import START
 from stages.analysis.results import GIVEN
 from stages.config.params import load_params
 from stages.files.facts import SETS
 from stages.files.images import encode_png
-from stages.files.pictures import write_pictures
-from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA
+from stages.files.pictures import read_parts, write_pictures
+from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA, SAMPLES_WITH_EXPERTS
 from stages.reporting.subject import METRIC as SUBJECT_SIMILARITY
 from stages.run.cost import Cost, write_cost
 from stages.sources.drawing.pictures import draw_picture
@@ -65,6 +66,13 @@ FINETUNE = {
     "validation_loss_change": -0.025,
     "num_processes": 1,
 }
+BLOCKS = "mid_block.attentions.0.transformer_blocks.0"
+LAYERS = [f"{BLOCKS}.attn{n}.to_{part}" for n in (1, 2) for part in ("q", "k", "v", "out.0")] + [
+    "up_blocks.1.attentions.2.transformer_blocks.0.attn2.to_q",
+    "up_blocks.1.attentions.2.transformer_blocks.0.attn2.to_k",
+]
+STARTS, TELLING = [f"{layer}{START}" for layer in LAYERS], LAYERS[-1]
+MOSTLY_FIRST = np.array([0.5, 0.25, 0.25], dtype="f4")
 SUBJECT_PROMPTS = ("a photo of a frog", "a frog in a room")
 NUM_SUBJECT, NUM_TAUGHT = 3, 2
 """Pictures of each of its prompts, and pictures that it was taught from."""
@@ -236,6 +244,20 @@ def write_variant(folder: Path, variant: str, scores: pd.DataFrame, side_px: int
         if name in PER_SET or name in scores
     }
     write_json(facts, folder / f"data/scores/{variant}.json")
+
+
+def add_experts(folder: Path) -> None:
+    """As of hydra_lora: let each class have most of one of three experts, in a layer alone."""
+    path = folder / "data/samples/finetuned.parquet"
+    rows = pd.concat(read_parts(path, SAMPLES_SCHEMA, "sample", 1000))
+    classes = list(dict.fromkeys(rows["class"]))
+    even = np.full(3, 1 / 3, dtype="f4")
+    of = [np.roll(MOSTLY_FIRST, classes.index(name) % 3) for name in rows["class"]]
+    experts = [
+        {name: weights if name == TELLING else even for name in (*LAYERS, *STARTS)}
+        for weights in of
+    ]
+    write_pictures(rows.assign(experts=experts), rows["image"], path, SAMPLES_WITH_EXPERTS)
 
 
 def draw(name: str, seed: int, side_px: int) -> Image.Image:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
+from stages.analysis.experts import ExpertUse
 from stages.analysis.results import GIVEN, Preference, Results
 from stages.config.params import ReportParams
 from stages.files.facts import Facts
@@ -18,6 +19,7 @@ from stages.reporting.drilldown import (
     list_pictures,
 )
 from stages.reporting.embedded import embed_pictures
+from stages.reporting.experts import draw_experts, show_experts
 from stages.reporting.page import About, Page
 from stages.reporting.preference import show_preference
 from stages.reporting.subject import show_subject
@@ -50,6 +52,7 @@ class Inputs(NamedTuple):
     loss: pd.DataFrame
     validation_loss: pd.DataFrame
     preference: Preference | None
+    experts: ExpertUse | None
 
 
 def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
@@ -124,6 +127,7 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
         cost=inputs.cost,
         subject=subject,
         preference=preference,
+        experts=show_experts(inputs.experts),
     )
 
 
@@ -149,4 +153,6 @@ def _draw_charts(
     if len(results.forgetting):
         first = results.forgetting.iloc[0].to_dict()
         charts["forgetting"] = tradeoffs.draw_forgetting(first, confidence_level)
+    if inputs.experts is not None:
+        charts["experts"] = draw_experts(inputs.experts)
     return charts

@@ -22,6 +22,7 @@ from stages.files.facts import Facts
 from stages.reporting import words
 from stages.reporting.blocks import Block
 from stages.reporting.evidence import Correlations, Disagreement, Rows
+from stages.reporting.experts import ShownExperts
 from stages.reporting.preference import ShownPreference
 from stages.reporting.style import BASELINE, FINETUNED
 from stages.reporting.subject import ShownSubject
@@ -76,6 +77,7 @@ class Page:
     cost: Mapping[str, float]
     subject: ShownSubject | None
     preference: ShownPreference | None
+    experts: ShownExperts | None
 
 
 def render_page(page: Page) -> str:

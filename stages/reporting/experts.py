@@ -1,0 +1,84 @@
+"""The section on experts: to which ones the tokens of each class go, where that tells the most."""
+
+from typing import NamedTuple
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from stages.analysis.experts import ExpertUse
+from stages.config.notation import format_number, format_signed
+from stages.reporting.evidence import Rows
+from stages.reporting.style import BASELINE, FINETUNED, fit_rows, style_figure, wrap_label
+
+NUM_SHOWN_LAYERS = 8
+"""In the chart and the tables; a U-Net has dozens."""
+ROW_PX = 26
+CLEAR = "rgba(128,128,128,0)"
+
+
+class ShownExperts(NamedTuple):
+    """What the page says of experts.
+
+    Attributes:
+        sentence: Whether they specialise.
+        layers: Rows of `ExpertUse.by_layer` that are shown, by their short names.
+        num_layers: Of all.
+        groups: A row each, with its `weights` in the first of these layers.
+    """
+
+    sentence: str
+    layers: Rows
+    num_layers: int
+    groups: Rows
+
+
+def show_experts(use: ExpertUse | None) -> ShownExperts | None:
+    """The most telling layers; None where no experts were used."""
+    if use is None:
+        return None
+    layers = use.by_layer.head(NUM_SHOWN_LAYERS)
+    first = use.by_group[use.by_group["layer"] == layers["layer"].iloc[0]]
+    return ShownExperts(
+        use.sentence,
+        layers.assign(layer=layers["layer"].map(shorten_layer)).to_dict("records"),
+        len(use.by_layer),
+        [
+            {"group": group, "weights": rows["weight"].tolist()}
+            for group, rows in first.groupby("group", sort=False)
+        ],
+    )
+
+
+def draw_experts(use: ExpertUse) -> go.Figure:
+    """A heat map: by how much a group's tokens go more to an expert than those of all classes."""
+    layers = use.by_layer["layer"].head(NUM_SHOWN_LAYERS).tolist()
+    rows = use.by_group[use.by_group["layer"].isin(layers)]
+    columns = pd.MultiIndex.from_product([layers, range(1, use.num_experts + 1)])
+    wide = rows.pivot_table(
+        index="group", columns=["layer", "expert"], values=["deviation", "weight"], sort=False
+    )
+    groups = list(dict.fromkeys(rows["group"]))[::-1]  # plotly counts rows from below
+    deviation, weight = (wide[name].loc[groups, columns] for name in ("deviation", "weight"))
+    labels = [wrap_label(group) for group in groups]
+    limit = float(deviation.abs().to_numpy().max()) or 1.0
+    figure = style_figure(go.Figure(), height_px=150 + fit_rows(labels, ROW_PX))
+    figure.add_heatmap(
+        x=[[shorten_layer(layer) for layer, _ in columns], [str(e) for _, e in columns]],
+        y=labels,
+        z=deviation.to_numpy().tolist(),
+        customdata=(weight.map(format_number) + ", " + deviation.map(format_signed)).to_numpy(),
+        hovertemplate="<b>%{y}</b>, %{x}<br>weight %{customdata} against all<extra></extra>",
+        colorscale=[[0, BASELINE], [0.5, CLEAR], [1, FINETUNED]],
+        zmin=-limit,
+        zmax=limit,
+        xgap=1,
+        ygap=1,
+        colorbar={"title": {"text": "deviation", "side": "right"}, "thickness": 12},
+    )
+    return figure.update_xaxes(title_text="layer, and the number of its expert")
+
+
+def shorten_layer(layer: str) -> str:
+    """`down 0.1.attn2.to_k`, of diffusers' longer name."""
+    short = layer.replace("_blocks.", " ", 1).replace("_block.", " ", 1)
+    return short.replace("attentions.", "").replace("transformer_blocks.0.", "")
