@@ -18,7 +18,6 @@ from diffusers import StableDiffusionPipeline
 from dvc.exceptions import NotDvcRepoError
 from dvc.repo import Repo
 from huggingface_hub import ModelCardData
-from torch import Tensor
 
 from stages.adapters.applied import apply_finetuned, learns_word
 from stages.adapters.hydra_lora import describe_hydra_lora, scale_experts
@@ -80,7 +79,7 @@ def main(license_id: str = "") -> None:
 
 
 def build_pipeline(
-    base: BaseParams, weights: dict[str, Tensor], config: dict[str, Any], strength: float
+    base: BaseParams, weights: dict, config: dict[str, Any], strength: float
 ) -> StableDiffusionPipeline:
     """The base with what was trained in it.
 
@@ -97,7 +96,7 @@ def build_pipeline(
     return load_pipeline(base, models)
 
 
-def export_experts(weights: dict[str, Tensor], config: dict[str, Any], strength: float) -> None:
+def export_experts(weights: dict, config: dict[str, Any], strength: float) -> None:
     """Write hydra_lora's adapters at the strength, and say why there is no pipeline."""
     logger.warning(
         "export: no pipeline: what the experts add depends on each token, so it can't be merged "
