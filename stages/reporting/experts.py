@@ -12,7 +12,9 @@ from stages.reporting.style import BASELINE, FINETUNED, fit_rows, style_figure, 
 
 NUM_SHOWN_LAYERS = 8
 """In the chart and the tables; a U-Net has dozens."""
-ROW_PX = 26
+ROW_PX = 22
+NAMES = {"attentions.": "", "transformer_blocks.0.": "", "_blocks.": " ", "_block.": " "}
+"""Of parts of a U-Net's layers: what is said of them, which is next to nothing."""
 CLEAR = "rgba(128,128,128,0)"
 
 
@@ -52,33 +54,31 @@ def show_experts(use: ExpertUse | None) -> ShownExperts | None:
 def draw_experts(use: ExpertUse) -> go.Figure:
     """A heat map: by how much a group's tokens go more to an expert than those of all classes."""
     layers = use.by_layer["layer"].head(NUM_SHOWN_LAYERS).tolist()
-    rows = use.by_group[use.by_group["layer"].isin(layers)]
-    columns = pd.MultiIndex.from_product([layers, range(1, use.num_experts + 1)])
-    wide = rows.pivot_table(
-        index="group", columns=["layer", "expert"], values=["deviation", "weight"], sort=False
-    )
-    groups = list(dict.fromkeys(rows["group"]))[::-1]  # plotly counts rows from below
-    deviation, weight = (wide[name].loc[groups, columns] for name in ("deviation", "weight"))
-    labels = [wrap_label(group) for group in groups]
+    experts = pd.MultiIndex.from_product([layers, range(1, use.num_experts + 1)])[::-1]
+    wide = use.by_group.set_index(["layer", "expert", "group"])[["weight", "deviation"]].unstack()
+    groups = use.by_group["group"].unique()
+    weight, deviation = (wide[name].loc[experts, groups] for name in ("weight", "deviation"))
+    labels = [wrap_label(f"{shorten_layer(layer)}, {expert}", 40) for layer, expert in experts]
     limit = float(deviation.abs().to_numpy().max()) or 1.0
     figure = style_figure(go.Figure(), height_px=150 + fit_rows(labels, ROW_PX))
     figure.add_heatmap(
-        x=[[shorten_layer(layer) for layer, _ in columns], [str(e) for _, e in columns]],
+        x=[wrap_label(group) for group in groups],
         y=labels,
         z=deviation.to_numpy().tolist(),
         customdata=(weight.map(format_number) + ", " + deviation.map(format_signed)).to_numpy(),
-        hovertemplate="<b>%{y}</b>, %{x}<br>weight %{customdata} against all<extra></extra>",
+        hovertemplate="<b>%{x}</b>, %{y}<br>weight %{customdata} against all<extra></extra>",
         colorscale=[[0, BASELINE], [0.5, CLEAR], [1, FINETUNED]],
         zmin=-limit,
         zmax=limit,
         xgap=1,
         ygap=1,
-        colorbar={"title": {"text": "deviation", "side": "right"}, "thickness": 12},
+        colorbar={"thickness": 10},
     )
-    return figure.update_xaxes(title_text="layer, and the number of its expert")
+    return figure.update_yaxes(showgrid=False).update_xaxes(showgrid=False)
 
 
 def shorten_layer(layer: str) -> str:
     """`down 0.1.attn2.to_k`, of diffusers' longer name."""
-    short = layer.replace("_blocks.", " ", 1).replace("_block.", " ", 1)
-    return short.replace("attentions.", "").replace("transformer_blocks.0.", "")
+    for long, short in NAMES.items():
+        layer = layer.replace(long, short)
+    return layer

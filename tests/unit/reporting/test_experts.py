@@ -62,12 +62,15 @@ def test_the_tables_have_the_most_telling_layers_and_each_class_in_the_first(pag
 def test_the_chart_has_each_class_by_the_experts_of_these_layers(page: str) -> None:
     data = re.search(r'(?s)id="charts">(.*?)</script>', page)[1]
     (heat,) = json.loads(data)["experts"]["data"]
-    assert len(heat["y"]) == 11
-    assert heat["x"][0][:4] == [SHORT] * 3 + [shorten_layer(LAYERS[0])]
-    automobile = heat["z"][heat["y"].index("automobile")]
-    assert automobile[1] > 0.1
-    assert automobile[0] < 0
-    assert automobile[3:] == [0] * 21
+    assert len(heat["x"]) == 11
+    assert heat["y"][-4:] == [
+        f"{shorten_layer(LAYERS[0])}, 3",
+        *(f"{SHORT}, {n}" for n in (3, 2, 1)),
+    ]
+    automobile = [row[heat["x"].index("automobile")] for row in heat["z"]]
+    assert automobile[-2] > 0.1
+    assert automobile[-1] < 0
+    assert automobile[:-3] == [0] * 21
 
 
 def test_without_experts_no_line_of_the_report_is_of_them(tmp_path: Path) -> None:
@@ -75,3 +78,15 @@ def test_without_experts_no_line_of_the_report_is_of_them(tmp_path: Path) -> Non
     page = write_report(tmp_path) + (tmp_path / "plots/report.md").read_text()
     for text in ("#experts", 'id="experts"', "chart-experts", '"experts":', "bits of the expert"):
         assert text not in page
+
+
+@pytest.mark.parametrize(
+    ("layer", "short"),
+    [
+        ("down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k", "down 0.1.attn2.to_k"),
+        ("mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0", "mid 0.attn1.to_out.0"),
+        ("up_blocks.3.resnets.1.time_emb_proj", "up 3.resnets.1.time_emb_proj"),
+    ],
+)
+def test_the_name_of_a_layer_is_short(layer: str, short: str) -> None:
+    assert shorten_layer(layer) == short
