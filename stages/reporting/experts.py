@@ -10,8 +10,8 @@ from stages.config.notation import format_number, format_signed
 from stages.reporting.evidence import Rows
 from stages.reporting.style import BASELINE, FINETUNED, fit_rows, style_figure, wrap_label
 
-NUM_SHOWN_LAYERS = 8
-"""In the chart and the tables; a U-Net has dozens."""
+NUM_SHOWN = 24
+"""Experts in the chart, of as many layers as that takes; a U-Net has dozens."""
 ROW_PX = 22
 NAMES = {"attentions.": "", "transformer_blocks.0.": "", "_blocks.": " ", "_block.": " "}
 """Of parts of a U-Net's layers: what is said of them, which is next to nothing."""
@@ -38,7 +38,7 @@ def show_experts(use: ExpertUse | None) -> ShownExperts | None:
     """The most telling layers; None where no experts were used."""
     if use is None:
         return None
-    layers = use.by_layer.head(NUM_SHOWN_LAYERS)
+    layers = choose_layers(use)
     first = use.by_group[use.by_group["layer"] == layers["layer"].iloc[0]]
     return ShownExperts(
         use.sentence,
@@ -53,7 +53,7 @@ def show_experts(use: ExpertUse | None) -> ShownExperts | None:
 
 def draw_experts(use: ExpertUse) -> go.Figure:
     """A heat map: by how much a group's tokens go more to an expert than those of all classes."""
-    layers = use.by_layer["layer"].head(NUM_SHOWN_LAYERS).tolist()
+    layers = choose_layers(use)["layer"].tolist()
     experts = pd.MultiIndex.from_product([layers, range(1, use.num_experts + 1)])[::-1]
     wide = use.by_group.set_index(["layer", "expert", "group"])[["weight", "deviation"]].unstack()
     groups = use.by_group["group"].unique()
@@ -75,6 +75,11 @@ def draw_experts(use: ExpertUse) -> go.Figure:
         colorbar={"thickness": 10},
     )
     return figure.update_yaxes(showgrid=False).update_xaxes(showgrid=False)
+
+
+def choose_layers(use: ExpertUse) -> pd.DataFrame:
+    """The rows of `ExpertUse.by_layer` that are shown."""
+    return use.by_layer.head(max(1, NUM_SHOWN // use.num_experts))
 
 
 def shorten_layer(layer: str) -> str:
