@@ -93,15 +93,17 @@ def add_hydra_lora(unet: UNet2DConditionModel, params: FinetuneParams) -> dict[s
     modules = unet.named_modules()
     shared = {name: m.lora_A["default"] for name, m in modules if isinstance(m, LoraLayer)}
     unet.unload_lora()
-    layers = {name: unet.get_submodule(name) for name in shared}
+    layers: dict[str, nn.Linear] = {}
     generator = torch.Generator().manual_seed(params.seed + OTHER_STREAM)
-    for name, layer in layers.items():
+    num_experts, alpha = params.hydra_lora.num_experts, params.lora.alpha
+    for name in shared:
+        layer = unet.get_submodule(name)
         if not isinstance(layer, nn.Linear):
             raise UserError(
                 f"finetune.lora.targets: {name} is a convolution, which method hydra_lora can't "
                 "adapt; name linear layers, or use lora"
             )
-        num_experts, alpha = params.hydra_lora.num_experts, params.lora.alpha
+        layers[name] = layer
         adapted = HydraLinear(layer, shared[name], num_experts, alpha, generator)
         unet.set_submodule(name, adapted)
     return layers

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Noted = dict[str, list[Tensor]]
+Noted = dict[str, tuple[Tensor, int]]
 """Of each layer the sum of its weights, (B, N), and how often it was called."""
 _NOTED: ContextVar[Noted | None] = ContextVar("noted", default=None)
 """Of the batch that this thread samples."""
@@ -60,5 +60,5 @@ def _note(layer: str, _: nn.Module, __: object, weights: Tensor) -> None:
     noted = _NOTED.get()
     if noted is not None:
         mean = weights.reshape(len(weights), -1, weights.shape[-1]).mean(dim=1)
-        total, count = noted.get(layer, (0, 0))
-        noted[layer] = (total + mean, count + 1)
+        total, count = noted.get(layer, (None, 0))
+        noted[layer] = (mean if total is None else total + mean, count + 1)
