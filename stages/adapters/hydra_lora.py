@@ -90,13 +90,13 @@ def add_hydra_lora(unet: UNet2DConditionModel, params: FinetuneParams) -> dict[s
         UserError: The name of no layer ends in one of the targets, or that of a convolution does.
     """
     add_lora(unet, params.lora, params.seed)
-    modules = unet.named_modules()
-    shared = {name: m.lora_A["default"] for name, m in modules if isinstance(m, LoraLayer)}
+    adapted: Any = {n: m for n, m in unet.named_modules() if isinstance(m, LoraLayer)}
+    shared = {name: layer.lora_A["default"] for name, layer in adapted.items()}
     unet.unload_lora()
     layers: dict[str, nn.Linear] = {}
     generator = torch.Generator().manual_seed(params.seed + OTHER_STREAM)
     num_experts, alpha = params.hydra_lora.num_experts, params.lora.alpha
-    for name in shared:
+    for name, a in shared.items():
         layer = unet.get_submodule(name)
         if not isinstance(layer, nn.Linear):
             raise UserError(
@@ -104,8 +104,7 @@ def add_hydra_lora(unet: UNet2DConditionModel, params: FinetuneParams) -> dict[s
                 "adapt; name linear layers, or use lora"
             )
         layers[name] = layer
-        adapted = HydraLinear(layer, shared[name], num_experts, alpha, generator)
-        unet.set_submodule(name, adapted)
+        unet.set_submodule(name, HydraLinear(layer, a, num_experts, alpha, generator))
     return layers
 
 

@@ -42,7 +42,7 @@ def average_experts(noted: Noted, batch_size: int) -> list[dict[str, np.ndarray]
     """The mean weight of each expert over a picture's tokens and timesteps.
 
     Args:
-        noted: Of a batch. Under guidance its first half is of the empty prompt, and left out.
+        noted: Of a batch. Under guidance its first half is of the unconditional one, and left out.
         batch_size: B.
 
     Returns:
