@@ -218,6 +218,14 @@ def test_params_say_what_the_file_says_and_derive_nothing():
     assert derived == {"chosen"}
 
 
+def test_experts_have_no_dora():
+    text = replace("method: attn2", "method: hydra_lora")
+    parse_params(text)
+    (line,) = explain(text.replace("use_dora: false ", "use_dora: true "))
+    assert line.startswith("params.yaml: finetune.lora: found ")
+    assert line.endswith("use_dora should be false: what method hydra_lora adds is no weight")
+
+
 def test_a_new_word_has_no_strength():
     text = replace("method: attn2", "method: textual_inversion")
     text = text.replace("data: pairs", "data: subject")
