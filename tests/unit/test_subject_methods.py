@@ -34,7 +34,7 @@ from tests.unit.stable_diffusion_project import (
 MODEL = "models/tiny"
 WORD = paths.FINETUNED / "learned_embeds.safetensors"
 SMALL = {"num_pictures": 4, "num_held_out_pictures": 2, "num_prior_pictures": 5}
-RATES = {"textual_inversion": 0.5, "full": 2e-2, "lora": 2e-2}
+RATES = {"textual_inversion": 0.5, "full": 2e-2, "lora": 2e-2, "hydra_lora": 2e-2}
 
 
 @pytest.fixture(scope="module")
