@@ -1,8 +1,9 @@
 """Two score tables -> metrics/comparison.json, tables and verdict in plots/data/comparison/.
 
-Reads what `score` wrote for both variants, and the embeds of the training pictures; writes paired
+Reads what `score` wrote for both variants, and the embeds of the training pictures; writes
 differences, finetuned - baseline, by set, class, prompt and metric, where metrics disagree, what
-collapsed, and the verdict in words. Needs neither a model nor an accelerator.
+collapsed, and the verdict in words. They are paired unless data/prompts.csv says that pictures were
+handed in that do not pair. Needs neither a model nor an accelerator.
 """
 
 import logging
@@ -12,13 +13,18 @@ import pandas as pd
 from stages.analysis.agreement import correlate_metrics, find_disagreements
 from stages.analysis.collapse import count_collapse, list_collapsed, word_collapse
 from stages.analysis.forgetting import weigh_forgetting
+from stages.analysis.independent import (
+    average_side_metrics,
+    average_sides,
+    draw_scores,
+)
 from stages.analysis.paired import (
     average_metrics,
     average_per_prompt,
     pair_metrics,
     pair_scores,
 )
-from stages.analysis.results import VERDICT
+from stages.analysis.results import DISAGREEMENTS_SCHEMA, VERDICT
 from stages.analysis.set_metrics import compare_distances, compare_diversity, pair_embeds
 from stages.analysis.tables import (
     compare_classes,
@@ -33,7 +39,7 @@ from stages.config.mistakes import UserError
 from stages.config.params import CompareParams, load_params
 from stages.files.embeds import PairEmbeds, read_image_embeds, read_pair_embeds
 from stages.files.facts import Facts, read_facts
-from stages.files.tables import read_prompts, read_scores, write_json, write_table
+from stages.files.tables import are_paired, read_prompts, read_scores, write_json, write_table
 from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
@@ -44,8 +50,13 @@ def main() -> None:
     params = load_params().compare
     baseline, finetuned = map(read_scores, paths.SCORES.values())
 
-    pairs = pair_scores(baseline, finetuned)
-    prompts = average_per_prompt(pairs)
+    is_paired = are_paired(read_prompts(paths.PROMPTS))
+    if is_paired:
+        pairs = pair_scores(baseline, finetuned)
+        prompts = average_per_prompt(pairs)
+    else:
+        pairs = draw_scores(baseline, finetuned)
+        prompts = average_sides(baseline, finetuned)
     judged = prompts[prompts["set"] != "subject"]
     by_set = compare_sets(pairs, judged, params)
     by_class = compare_classes(pairs, prompts, params)
@@ -61,6 +72,7 @@ def main() -> None:
     write_json(summarise(by_set, counts["finetuned"]["num_bad"]), paths.COMPARISON)
     of_pictures = measure_subject(read_pair_embeds(paths.IMAGE_EMBEDS))
     found = {"counts": counts, "subject_similarity_of_pictures": of_pictures}
+    found["is_paired"] = is_paired
     write_json(verdict | found, paths.COMPARISON_TABLES / VERDICT)
     tables = {
         "by_set": by_set,
@@ -70,7 +82,7 @@ def main() -> None:
         "class_clip": stack_variants(by_class),
         "class_gain": rename_gain(by_class),
         "collapsed": list_collapsed(finetuned),
-        **tabulate_metrics(baseline, finetuned, params),
+        **tabulate_metrics(baseline, finetuned, is_paired, params),
     }
     for name, table in tables.items():
         write_table(table, paths.COMPARISON_TABLES / f"{name}.csv")
@@ -86,24 +98,35 @@ def keep_papers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def tabulate_metrics(
-    baseline: pd.DataFrame, finetuned: pd.DataFrame, params: CompareParams
+    baseline: pd.DataFrame, finetuned: pd.DataFrame, is_paired: bool, params: CompareParams
 ) -> dict[str, pd.DataFrame]:
-    """Compare every metric that `score` names: the tables of them, by name."""
+    """Compare every metric that `score` names: the tables of them, by name.
+
+    Two metrics disagree on the change of a picture, of which there is none without pairs. Without
+    training pictures there are no distances to them.
+    """
     facts = read_same_facts()
-    pictures = pair_metrics(baseline, finetuned, facts)
-    embeds = [read_image_embeds(path, "score") for path in paths.SAMPLE_EMBEDS.values()]
-    embedded = pair_embeds(baseline, finetuned, *embeds)
+    if is_paired:
+        pictures = pair_metrics(baseline, finetuned, facts)
+        averaged, disagreements = average_metrics(pictures), find_disagreements(pictures)
+    else:
+        averaged = average_side_metrics(baseline, finetuned, facts)
+        disagreements = pd.DataFrame(columns=list(DISAGREEMENTS_SCHEMA))
+    before, after = (read_image_embeds(path, "score") for path in paths.SAMPLE_EMBEDS.values())
+    embedded = pair_embeds(baseline, finetuned, before, after, is_paired)
     training = read_pair_embeds(paths.IMAGE_EMBEDS).select("train").image_embeds
 
     diversity = compare_diversity(embedded, facts)
-    prompts = pd.concat([average_metrics(pictures), diversity], ignore_index=True)
-    distances = compare_distances(embedded, training, facts, params)
-    by_metric = pd.concat([compare_metrics(prompts, params), distances], ignore_index=True)
+    prompts = pd.concat([averaged, diversity], ignore_index=True)
+    by_metric = compare_metrics(prompts, params)
+    if len(training):
+        distances = compare_distances(embedded, training, facts, params)
+        by_metric = pd.concat([by_metric, distances], ignore_index=True)
 
     return {
         "by_metric": by_metric,
         "metric_correlations": correlate_metrics(prompts),
-        "disagreements": find_disagreements(pictures),
+        "disagreements": disagreements,
         "forgetting": weigh_forgetting(by_metric),
     }
 

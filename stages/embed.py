@@ -13,7 +13,7 @@ from stages.config import paths
 from stages.config.params import load_params
 from stages.files.embeds import PairEmbeds, write_pair_embeds
 from stages.files.images import decode_image
-from stages.files.pictures import IMAGE, read_parts
+from stages.files.pictures import IMAGE, read_parts, read_rows
 from stages.files.tables import PAIRS_SCHEMA
 from stages.run.entry import run_stage
 from stages.scoring.embed import embed_images
@@ -27,6 +27,11 @@ BATCH_SIZE = 64
 def main() -> None:
     """Write ids, splits, classes and embeds, in the order of the pairs."""
     base = load_params().chosen
+    if read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare").empty:  # pictures were handed in
+        rows = pd.DataFrame(columns=["source_id", "split", "class"])
+        write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(rows, np.empty((0, 1), np.float32)))
+        logger.info("no pairs: nothing to compare with")
+        return
     scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     parts, rows = [], []
     for pairs in read_parts(paths.PAIRS, PAIRS_SCHEMA, "prepare", BATCH_SIZE):

@@ -25,6 +25,7 @@ from stages.files.tensors import (
     Latents,
     build_latents,
     build_prompt_embeds,
+    encode_nothing,
     map_tensor,
     write_tensors,
 )
@@ -40,6 +41,13 @@ def main() -> None:
     """Write the latents and caption embeddings of all pairs."""
     base = load_params().chosen
     pairs = read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare")
+    if pairs.empty:  # pictures were handed in
+        for path, nothing in zip(
+            (paths.LATENTS, paths.PROMPT_EMBEDS), encode_nothing(), strict=True
+        ):
+            write_tensors(path, nothing._asdict())
+        logger.info("no pairs: nothing to encode")
+        return
     logger.info("encode: %d pairs with %s", len(pairs), base.model)
     tokenizer, text_encoder = load_text_encoder(base, choose_device())
     with use_folder("encode") as folder:

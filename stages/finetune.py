@@ -1,6 +1,7 @@
 """Fine-tune the base by `finetune.method`, on the encoded pairs of `finetune.data`.
 
-Method import trains nothing: it takes in weights that others trained.
+Method import trains nothing: it takes in weights that others trained. Where pictures were handed
+in, there is no model at all: data/handed_in/finetuned.parquet stands in for its weights.
 
 Reads data/latents.safetensors, data/prompt_embeds.safetensors and the base's U-Net; for
 a subject the captions in data/pairs.parquet and the rest of the base, too.
@@ -11,6 +12,7 @@ same bytes.
 
 import itertools
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,12 @@ from stages.base.identity import fingerprint_weights
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import Params, load_params
+from stages.files.atomic import replace_file
 from stages.files.pictures import read_rows
-from stages.files.tables import PAIRS_SCHEMA, write_json, write_table
+from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA, write_json, write_table
 from stages.files.taught import read_taught
 from stages.files.tensors import (
+    CONFIG_NAME,
     SPLITS,
     hash_inputs,
     read_finetuned,
@@ -73,6 +77,9 @@ LOSS_WINDOW = 50
 def main() -> None:
     """Train, and write the trained weights with their log."""
     params = load_params()
+    if not read_rows(paths.HANDED_IN["finetuned"], SAMPLES_SCHEMA, "prepare").empty:
+        pass_on()
+        return
     if params.finetune.method == "import":
         bring_in(params)
         return
@@ -113,6 +120,21 @@ def main() -> None:
     write_json({"method": params.finetune.method, **learned}, paths.TRAINING)
     write_cost(cost, paths.TRAINING_COST)
     mark_finished(scratch, paths.TRAINING_COST)
+
+
+def pass_on() -> None:
+    """Put pictures that were handed in where weights would be, and say that none were trained."""
+    join_processes()
+    if not is_main_process():
+        return
+    with replace_file(paths.FINETUNED / paths.PICTURES_NAME) as partial:
+        shutil.copyfile(paths.HANDED_IN["finetuned"], partial)
+    found = {"method": "pictures", "learning_rate": None, "num_trainable_parameters": 0}
+    write_json(found, paths.FINETUNED / CONFIG_NAME)
+    write_json(found | {"num_steps": 0}, paths.TRAINING)
+    write_log(History([], []))
+    write_cost(Cost(), paths.TRAINING_COST)  # what others spent is not known
+    logger.info("finetune: nothing is trained: pictures were handed in")
 
 
 def bring_in(params: Params) -> None:

@@ -38,6 +38,7 @@ from stages.files.taught import Taught, name_taught, write_taught
 from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import describe_scorer, load_scorer
+from stages.sources.handed_in import take_in_pictures
 from stages.sources.intake import Intake, build_all_prompts, open_all, take_in
 from stages.sources.notes import Note
 
@@ -47,6 +48,9 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Write what was chosen and left out, once all is there; or name what is wrong."""
     params = load_params()
+    if params.pictures.named:
+        take_pictures_alone(params)
+        return
     foreign = None
     if params.finetune.method == "import":
         foreign = read_foreign(params.imported.path or "", params.imported.revision)
@@ -56,6 +60,18 @@ def main() -> None:
     open_models(params, foreign)
     check_words(params, intake, taught)
     write_taught(taught, paths.SUBJECT, foreign.digest if foreign else "")
+    write_table(intake.chosen, paths.CHOSEN)
+    write_table(intake.left_out, paths.LEFT_OUT)
+
+
+def take_pictures_alone(params: Params) -> None:
+    """Look at pictures that were handed in, and at what judges them: no base is needed."""
+    base = params.chosen
+    if scorer := describe_scorer(base.scorer, base.scorer_pretrained):
+        require_model(scorer)
+    intake = take_in_pictures(params.pictures.named)
+    open_scorer(params)
+    write_taught(None, paths.SUBJECT)
     write_table(intake.chosen, paths.CHOSEN)
     write_table(intake.left_out, paths.LEFT_OUT)
 
@@ -112,6 +128,12 @@ def open_models(params: Params, foreign: Foreign | None) -> None:
         )
     elif params.finetune.method != "textual_inversion":  # which trains none of it
         choose_weights(models.unet, params.finetune)
+    open_scorer(params)
+
+
+def open_scorer(params: Params) -> None:
+    """Load the scorer and the extra metrics, and drop them again."""
+    base = params.chosen
     scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     load_extra_metrics(params.score.extra_metrics, scorer.device)
 

@@ -2,7 +2,8 @@
 
 Reads what `preflight` chose, data/chosen.csv and data/subject.json, and the source. Writes
 data/pairs.parquet, data/prompts.csv and plots/pairs.png, a sheet to look at. Every later stage sees
-pictures and captions as they are here.
+pictures and captions as they are here. Where pictures of both sides were handed in, they go to
+data/handed_in/, the prompts are theirs, and there are no pairs; otherwise that folder has none.
 """
 
 import logging
@@ -25,11 +26,12 @@ from stages.files.images import (
     write_png,
 )
 from stages.files.pictures import LazyColumn, read_rows, write_pictures
-from stages.files.tables import PAIRS_SCHEMA, read_csv, write_table
+from stages.files.tables import PAIRS_SCHEMA, SAMPLES_SCHEMA, read_csv, write_table
 from stages.files.taught import read_taught
 from stages.run.entry import run_stage
 from stages.run.scratch import use_folder
 from stages.sources.copies import hash_pixels
+from stages.sources.handed_in import open_handed_in
 from stages.sources.intake import CHOSEN_SCHEMA, build_all_prompts, open_all
 from stages.sources.source import Source
 
@@ -37,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 SHEET_COLUMNS = 12
 SHEET_TILE_PX = 128
+AGAIN = "run `dvc repro` again"
+NO_SAMPLES = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in SAMPLES_SCHEMA.items()})
 MAX_LABEL = 40
 """Characters of a class's name on the sheet, which is as wide as its longest label."""
 
@@ -46,20 +50,40 @@ def main() -> None:
     params = load_params()
     taught = read_taught(paths.SUBJECT)
     pairs = read_csv(paths.CHOSEN, CHOSEN_SCHEMA, "preflight")
+    if named := params.pictures.named:
+        take_pictures(named, pairs)
+        return
     pairs["class"] = pairs["class"].where(pairs["class"] != "")  # a picture may have none
     with load_pictures(pairs, open_all(params, taught), params.chosen.resolution_px) as pictures:
         write_pictures(pairs, pictures, paths.PAIRS, PAIRS_SCHEMA)
     prompts = build_all_prompts(params, taught)
     write_table(prompts, paths.PROMPTS)
     write_png(draw_pairs(paths.PAIRS, params.prepare.classes), paths.PAIRS_SHEET)
+    for path in paths.HANDED_IN.values():
+        write_pictures(NO_SAMPLES, [], path, SAMPLES_SCHEMA)
     logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
+
+
+def take_pictures(named: Mapping[str, Path], chosen: pd.DataFrame) -> None:
+    """Write what was handed in, each picture at its size; there are no pairs to train on."""
+    handed_in = open_handed_in(named)
+    for variant, path in paths.HANDED_IN.items():
+        rows = chosen[chosen["split"] == variant].reset_index(drop=True)
+        samples = handed_in.samples[variant]
+        if rows["source_id"].tolist() != samples["source_id"].tolist():
+            raise UserError(f"{named[variant]}: changed after `preflight` looked at it; {AGAIN}")
+        with load_pictures(rows, {variant: handed_in.sources[variant]}, None) as pictures:
+            write_pictures(samples, pictures, path, SAMPLES_SCHEMA)
+    write_pictures(chosen[:0], [], paths.PAIRS, PAIRS_SCHEMA)
+    write_table(handed_in.prompts, paths.PROMPTS)
+    write_png(draw_handed_in(paths.HANDED_IN), paths.PAIRS_SHEET)
 
 
 @contextmanager
 def load_pictures(
-    pairs: pd.DataFrame, sources: Mapping[str, Source], resolution_px: int
+    pairs: pd.DataFrame, sources: Mapping[str, Source], resolution_px: int | None
 ) -> Iterator[Iterator[bytes]]:
-    """Give PNGs of the pictures, square and resized, in the order of the pairs.
+    """Give PNGs of the pictures in the order of the pairs, square and resized, or as they are.
 
     They are loaded in the order in which sources store them, and wait on the disk: a million don't
     fit in memory.
@@ -68,7 +92,7 @@ def load_pictures(
         pairs: Of which `split` and `source_id` say where each picture is; `pixels`, if there is a
             hash of them, what it was.
         sources: By split.
-        resolution_px: Of the squares.
+        resolution_px: Of the squares; None leaves a picture as it is.
 
     Raises:
         UserError: A picture is not there any more, or is another.
@@ -82,9 +106,9 @@ def load_pictures(
             if seen[place] and hash_pixels(image) != seen[place]:
                 raise UserError(
                     f"{sources[split].show_place(index)}: changed after `preflight` looked at it; "
-                    "run `dvc repro` again"
+                    f"{AGAIN}"
                 )
-            data = encode_png(resize_to_square(image, resolution_px))
+            data = encode_png(resize_to_square(image, resolution_px) if resolution_px else image)
             places[place] = (file.tell(), len(data))
             file.write(data)
 
@@ -125,6 +149,16 @@ def draw_pairs(path: Path, classes: Sequence[str]) -> Image.Image:
         )
         for name, group in groups
     ]
+    return draw_sheet(rows, SHEET_TILE_PX)
+
+
+def draw_handed_in(files: Mapping[str, Path]) -> Image.Image:
+    """A row of pictures for each variant, cut to squares."""
+    rows = []
+    for variant, path in files.items():
+        names, images = read_rows(path, SAMPLES_SCHEMA, "prepare")["file_name"], LazyColumn(path)
+        some = [decode_image(images[row], name) for row, name in names[:SHEET_COLUMNS].items()]
+        rows.append((variant, [resize_to_square(image, SHEET_TILE_PX) for image in some]))
     return draw_sheet(rows, SHEET_TILE_PX)
 
 

@@ -138,7 +138,9 @@ def list_settings(params: Params, learning_rate: float) -> dict[str, dict[str, A
 
     Of the bases, only the chosen one; of the prompts not their texts, which have a table.
     """
-    values = params.model_dump(by_alias=True, exclude={"bases", "prompts", "launch", "study"})
+    values = params.model_dump(
+        by_alias=True, exclude={"bases", "prompts", "launch", "study", "pictures"}
+    )
     base = values.pop("base")
     prompts = {"protocol": params.prompts.protocol, "file": params.prompts.file}
     values["finetune"]["learning_rate"] = learning_rate

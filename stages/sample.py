@@ -3,6 +3,7 @@
 Reads data/prompts.csv, the base and for finetuned models/finetuned/; writes a row a picture to
 data/samples/VARIANT.parquet, and plots/data/cost_sample_VARIANT.json. Both variants start from the
 same noise. Finished batches wait in scratch/, so that a run that was killed goes on after them.
+Pictures that were handed in, in data/handed_in/baseline.parquet or models/finetuned/, are taken.
 """
 
 import logging
@@ -23,7 +24,7 @@ from stages.config.params import Params, load_params
 from stages.files.pictures import read_rows
 from stages.files.tables import SAMPLES_SCHEMA, read_prompts
 from stages.files.tensors import hash_inputs, read_finetuned
-from stages.run.cost import Meter, write_cost
+from stages.run.cost import Cost, Meter, write_cost
 from stages.run.entry import run_stage
 from stages.run.peaks import watch_part
 from stages.run.processes import get_rank, is_main_process, join_processes
@@ -43,6 +44,11 @@ def main(variant: str = "") -> None:
         raise UserError(f"found variant {variant!r}; should be {' or '.join(paths.VARIANTS)}")
     params, base = load_params(), load_params().chosen
     join_processes()
+    if pictures := find_handed_in(variant):
+        if is_main_process():
+            publish(pictures, paths.SAMPLES[variant])
+            write_cost(Cost(), paths.SAMPLING_COST[variant])  # what others spent is not known
+        return
     prompts = read_prompts(paths.PROMPTS)
     counts = count_pictures(params.sample, params.prompts.protocol)
     rows = plan_pictures(prompts, counts, params.sample, base.model)
@@ -69,6 +75,15 @@ def main(variant: str = "") -> None:
         mark_finished(table.parent, paths.SAMPLING_COST[variant])
         num_bad = (~read_rows(table, SAMPLES_SCHEMA, "sample")["is_finite"]).sum()
         logger.info("sample: %d of %d not finite", num_bad, len(rows))
+
+
+def find_handed_in(variant: str) -> Path | None:
+    """The table of a variant's pictures, if they were handed in."""
+    if variant == "baseline":
+        path = paths.HANDED_IN["baseline"]
+        return None if read_rows(path, SAMPLES_SCHEMA, "prepare").empty else path
+    path = paths.FINETUNED / paths.PICTURES_NAME
+    return path if path.exists() else None
 
 
 def apply_weights(models: Models, fingerprint: str, params: Params) -> list[str]:

@@ -5,8 +5,9 @@ and non-finite pictures are scored like all others, never dropped.
 """
 
 import logging
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,12 +38,16 @@ from stages.scoring.metrics.registry import (
     COMPANIONS,
     METRICS,
     describe_metrics,
+    list_absent,
     load_extra_metrics,
 )
 from stages.scoring.metrics.training import SUBJECT_SIMILARITY
 from stages.scoring.scorer import Scorer, describe_preprocessing, load_scorer
 
 logger = logging.getLogger(__name__)
+
+ABSENT = {"float64": math.nan, "str": "", "bool": False}
+"""What a column holds, by its kind, that is not measured: no metric's name is in the facts then."""
 
 
 def main(variant: str) -> None:
@@ -56,16 +61,19 @@ def main(variant: str) -> None:
 
     scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     context = embed_context(scorer, samples, read_pair_embeds(paths.IMAGE_EMBEDS), params)
-    metrics = [*METRICS, *([SUBJECT_SIMILARITY] if len(context.subject_embeds) else [])]
+    absent = list_absent(samples["class"].ne("").any(), len(context.training_ids) > 0)
+    metrics = [metric for metric in METRICS if metric.name not in absent]
+    metrics += [SUBJECT_SIMILARITY] if len(context.subject_embeds) else []
     metrics += load_extra_metrics(params.score.extra_metrics, scorer.device)
-    scores, image_embeds = score_images(pictures, samples, scorer, metrics, context, params.score)
+    scored = score_images(pictures, samples, scorer, metrics, context, absent, params.score)
     if not is_main_process():
         return
 
+    scores, image_embeds = scored
     write_table(scores, paths.SCORES[variant])
     write_image_embeds(paths.SAMPLE_EMBEDS[variant], image_embeds)
     origin = Origin(scorer.name, scorer.weights, describe_preprocessing(scorer))
-    write_facts(describe_metrics(metrics, origin), paths.FACTS[variant])
+    write_facts(describe_metrics(metrics, origin, absent), paths.FACTS[variant])
     logger.info("%s: %d pictures scored", variant, len(scores))
 
 
@@ -76,10 +84,11 @@ def embed_context(
 
     Zero-shot classification chooses among the trained classes and those of further prompts.
     """
-    classes = list(dict.fromkeys([*params.prepare.classes, *samples["class"]]))
+    named = samples["class"][samples["class"] != ""]
+    classes = list(dict.fromkeys([*params.prepare.classes, *named]))
     texts = [fill_template(params.score.zero_shot_template, name) for name in classes]
     class_embeds = embed_texts(scorer, texts)
-    if class_embeds.shape[1] != pairs.image_embeds.shape[1]:
+    if len(pairs.rows) and class_embeds.shape[1] != pairs.image_embeds.shape[1]:
         raise UserError(f"{paths.IMAGE_EMBEDS}: of another scorer; run `dvc repro embed`")
     training = pairs.select("train")
     places = {name: place for place, name in enumerate(params.prepare.classes)}
@@ -106,10 +115,12 @@ def score_images(
     scorer: Scorer,
     metrics: Sequence[Metric],
     context: Context,
+    absent: Collection[str],
     params: ScoreParams,
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """A row of scores for each of N samples, read a batch at a time, and their embeds (N, E)."""
-    columns = {metric.column: metric.compute for metric in metrics} | COMPANIONS
+    columns = {metric.column: metric.compute for metric in metrics}
+    columns |= {name: compute for name, compute in COMPANIONS.items() if name not in absent}
     starts = range(0, len(samples), params.batch_size)
     parts = []
     for start in starts[get_rank() :: count_processes()]:
@@ -126,8 +137,11 @@ def score_images(
         is_flat=scores["contrast"] < params.flat_contrast,
         is_duplicate=scores["pixel_digest"].duplicated(),
     )
+    missing = {name: ABSENT[kind] for name, kind in SCORES_SCHEMA.items() if name not in scores}
     extra = [metric.column for metric in metrics if metric.column not in SCORES_SCHEMA]
-    return scores[[*SCORES_SCHEMA, *extra]], torch.cat([embeds for _, _, embeds in parts]).numpy()
+    return scores.assign(**missing)[[*SCORES_SCHEMA, *extra]], torch.cat(
+        [embeds for _, _, embeds in parts]
+    ).numpy()
 
 
 def read_batch(

@@ -71,7 +71,8 @@ def _word_counts(baseline: Mapping[str, int], finetuned: Mapping[str, int]) -> s
     found = [name for name in KINDS if finetuned[name]]
     if not found:
         return ""
-    is_new = any(finetuned[name] > baseline[name] for name in found)
+    before, after = baseline["num_images"], finetuned["num_images"]
+    is_new = any(finetuned[name] * before > baseline[name] * after for name in found)
     counts = " and ".join(f"{finetuned[name]} {KINDS[name]} ({baseline[name]})" for name in found)
     claim = "Collapse" if is_new else "No collapse, but pictures that the baseline has as well"
     return (
@@ -83,7 +84,7 @@ def _word_counts(baseline: Mapping[str, int], finetuned: Mapping[str, int]) -> s
 def _word_recognition(row: Mapping[str, Any]) -> str:
     """It is collapse where most of what was recognised in a set is not any more."""
     before, after = row["zero_shot_accuracy_baseline"], row["zero_shot_accuracy_finetuned"]
-    if after >= before * SMALLEST_SHARE_RECOGNISED:
+    if not after < before * SMALLEST_SHARE_RECOGNISED:  # or there is none, without classes
         return ""
     return (
         f"Collapse: zero-shot accuracy on {word_set(row['set'])} prompts fell from "

@@ -33,17 +33,23 @@ def measure_spread(pairs: pd.DataFrame) -> Spread:
     """Split the variance of differences, a row a picture, in two (one-way analysis of variance).
 
     Args:
-        pairs: Columns prompt_id and difference.
+        pairs: Columns prompt_id and difference; with a column `side` pictures are not paired (see
+            `independent.draw_scores`), and the noise is that of a picture of each side together.
     """
-    prompts = pairs.groupby("prompt_id", sort=False)["difference"].agg(["mean", "var", "size"])
-    freedom = prompts["size"] - 1
-    noise = math.nan
-    if freedom.sum():
-        noise = float((prompts["var"].fillna(0) * freedom).sum() / freedom.sum())
-    if len(prompts) == 1:
+    sides = [rows for _, rows in pairs.groupby("side")] if "side" in pairs else [pairs]
+    tables = [
+        rows.groupby("prompt_id", sort=False)["difference"].agg(["mean", "var", "size"])
+        for rows in sides
+    ]
+    noises = [_pool_variances(table) for table in tables]
+    noise, means = sum(noises), sum(table["mean"] for table in tables)
+    if len(tables[0]) == 1:
         return Spread(math.nan, math.sqrt(noise))
-    of_means = float(prompts["mean"].var(ddof=1))
-    share = 0.0 if math.isnan(noise) else noise * float((1 / prompts["size"]).mean())
+    of_means = float(means.var(ddof=1))
+    share = sum(
+        one * float((1 / table["size"]).mean()) for one, table in zip(noises, tables, strict=True)
+    )
+    share = 0.0 if math.isnan(noise) else share
     return Spread(math.sqrt(max(of_means - share, 0)), math.sqrt(noise))
 
 
@@ -99,6 +105,14 @@ def count_more_prompts(
         middle = (low + high) // 2
         low, high = (low, middle) if is_settled(candidates[middle]) else (middle + 1, high)
     return float(candidates[low]) if low < len(candidates) else math.nan
+
+
+def _pool_variances(prompts: pd.DataFrame) -> float:
+    """Of the pictures of a prompt, over all prompts; NaN where none has two."""
+    freedom = prompts["size"] - 1
+    if not freedom.sum():
+        return math.nan
+    return float((prompts["var"].fillna(0) * freedom).sum() / freedom.sum())
 
 
 def _sum_quantiles(freedom: int, power: float, params: CompareParams) -> float:

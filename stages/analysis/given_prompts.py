@@ -2,7 +2,8 @@
 
 Each difference of a prompt's pictures, paired by noise, is a draw; prompts weigh the same. So a
 class can be judged by pictures of few prompts, but nothing is said of other prompts. Why these
-intervals, and how often they are right: docs/adr/0027-two-claims.md.
+intervals, and how often they are right: docs/adr/0027-two-claims.md. Where pictures are not paired,
+each side's of a prompt are draws of their own: docs/adr/0032-pictures-alone.md.
 """
 
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> 
     groups (Holm).
 
     Args:
-        pairs: A row a picture: prompt_id, difference and `by`, the group.
+        pairs: A row a picture: prompt_id, difference and `by`, the group. With a column `side`
+            pictures are not paired: see `independent.draw_scores`. The sums above are then over
+            both sides of each prompt.
         by: Column of the groups: class or prompt_id.
         params: Level, number of resamples and what is relevant.
 
@@ -46,12 +49,13 @@ def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> 
         "too little data to say", where a prompt has one picture, or no prompt's pictures differ
         from each other; of differences that are all zero the interval is [0, 0].
     """
-    prompts = pairs.groupby([by, "prompt_id"] if by != "prompt_id" else [by], sort=False)
-    means = prompts["difference"].agg(["mean", "var", "size"])
+    samples = list(dict.fromkeys([by, *_name_sample(pairs)]))
+    means = pairs.groupby(samples, sort=False)["difference"].agg(["mean", "var", "size"])
     means["part"] = means["var"] / means["size"]
     means["weight"] = means["part"] ** 2 / means["size"]
     groups = means.groupby(level=0, sort=False)
-    mean, num_prompts = groups["mean"].mean(), groups.size()
+    num_prompts = pairs.groupby(by, sort=False)["prompt_id"].nunique()
+    mean = groups["mean"].sum() / num_prompts
     variance = groups["part"].sum(skipna=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.maximum(variance**2 / groups["weight"].sum() - 1, groups["size"].min() - 1)
@@ -88,15 +92,20 @@ def judge_given_prompts(pairs: pd.DataFrame, by: str, params: CompareParams) -> 
     return table
 
 
+def _name_sample(pairs: pd.DataFrame) -> list[str]:
+    """The columns of which each combination of values is a sample of its own."""
+    return ["prompt_id", "side"] if "side" in pairs else ["prompt_id"]
+
+
 def _resample_t_values(pairs: pd.DataFrame, params: CompareParams) -> Iterator[Floats]:
-    """|t| of resamples within each prompt, as many as are in memory at a time."""
+    """|t| of resamples within each sample, as many as are in memory at a time."""
     rng = np.random.default_rng(params.seed)
-    by_prompt = pairs.groupby("prompt_id", sort=False)["difference"]
-    centred = pairs["difference"] - by_prompt.transform("mean")
-    prompts = [centred.loc[rows].to_numpy() for rows in by_prompt.groups.values()]
+    by_sample = pairs.groupby(_name_sample(pairs), sort=False)["difference"]
+    centred = pairs["difference"] - by_sample.transform("mean")
+    samples = [centred.loc[values.index].to_numpy() for _, values in by_sample]
     for count in split_resamples(params.num_resamples, len(pairs)):
         total, variance = np.zeros(count), np.zeros(count)
-        for values in prompts:
+        for values in samples:
             resamples = values[rng.integers(len(values), size=(count, len(values)))]
             total += resamples.mean(axis=1)
             variance += resamples.var(axis=1, ddof=1) / len(values)

@@ -48,12 +48,12 @@ def pair_scores(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> pd.DataFrame
     """
     baseline, finetuned = align_scores(baseline, finetuned)
     for variant, scores in (("baseline", baseline), ("finetuned", finetuned)):
-        _check_numbers(scores, "clip_cosine", variant)
+        check_numbers(scores, "clip_cosine", variant)
     return baseline[DESCRIPTION].assign(
         baseline=baseline["clip_cosine"],
         finetuned=finetuned["clip_cosine"],
-        is_correct_baseline=baseline["is_correct"],
-        is_correct_finetuned=finetuned["is_correct"],
+        is_correct_baseline=take_correct(baseline),
+        is_correct_finetuned=take_correct(finetuned),
         difference=finetuned["clip_cosine"] - baseline["clip_cosine"],
     )
 
@@ -74,8 +74,8 @@ def pair_metrics(
     columns = {name: entry.column for name, entry in facts.items() if entry.unit == "picture"}
     for set_name, rows in baseline.groupby("set", sort=False):
         for metric, column in columns.items():
-            before = _take_values(baseline.loc[rows.index], metric, column, "baseline")
-            after = _take_values(finetuned.loc[rows.index], metric, column, "finetuned")
+            before = take_values(baseline.loc[rows.index], metric, column, "baseline")
+            after = take_values(finetuned.loc[rows.index], metric, column, "finetuned")
             if before is not None and after is not None:
                 tables.append(
                     rows[DESCRIPTION].assign(
@@ -99,6 +99,40 @@ def average_metrics(values: pd.DataFrame) -> pd.DataFrame:
     return _average(values, [], ["metric", "direction"])
 
 
+def take_correct(scores: pd.DataFrame) -> pd.Series:
+    """1 where a picture is taken for its class, else 0; NaN where it has no class."""
+    return scores["is_correct"].astype(float).where(scores["class"] != "")
+
+
+def take_values(scores: pd.DataFrame, metric: str, column: str, variant: str) -> pd.Series | None:
+    """A metric's numbers; None where pictures have none.
+
+    Raises:
+        UserError: There is no such column, or a picture of several has no number.
+    """
+    if column not in scores:
+        raise UserError(
+            f"{variant} scores: no column {column} for metric {metric}; run `dvc repro score`"
+        )
+    if scores[column].isna().all():
+        return None
+    check_numbers(scores, column, variant)
+    return scores[column].astype(float)
+
+
+def check_numbers(scores: pd.DataFrame, column: str, variant: str) -> None:
+    """Refuse a score that is no number.
+
+    Raises:
+        UserError: One is; names the first picture.
+    """
+    numbers = pd.to_numeric(scores[column], errors="coerce").astype(float)
+    broken = scores[~np.isfinite(numbers)]
+    if len(broken):
+        prompt_id, index = broken.iloc[0][KEY]
+        raise UserError(f"{variant} scores: picture {index} of {prompt_id} has no {column}")
+
+
 def _average(pairs: pd.DataFrame, more_values: list[str], more_keys: list[str]) -> pd.DataFrame:
     names = ["baseline", "finetuned", "difference", *more_values]
     means = pairs.groupby([*PROMPT, *more_keys], sort=False, dropna=False).agg(
@@ -107,27 +141,8 @@ def _average(pairs: pd.DataFrame, more_values: list[str], more_keys: list[str]) 
     return means.reset_index()
 
 
-def _take_values(scores: pd.DataFrame, metric: str, column: str, variant: str) -> pd.Series | None:
-    if column not in scores:
-        raise UserError(
-            f"{variant} scores: no column {column} for metric {metric}; run `dvc repro score`"
-        )
-    if scores[column].isna().all():
-        return None
-    _check_numbers(scores, column, variant)
-    return scores[column].astype(float)
-
-
 def _check_keys(scores: pd.DataFrame, variant: str) -> None:
     doubled = scores[scores.duplicated(KEY)]
     if len(doubled):
         prompt_id, index = doubled.iloc[0][KEY]
         raise UserError(f"{variant} scores: picture {index} of {prompt_id} is there twice")
-
-
-def _check_numbers(scores: pd.DataFrame, column: str, variant: str) -> None:
-    numbers = pd.to_numeric(scores[column], errors="coerce").astype(float)
-    broken = scores[~np.isfinite(numbers)]
-    if len(broken):
-        prompt_id, index = broken.iloc[0][KEY]
-        raise UserError(f"{variant} scores: picture {index} of {prompt_id} has no {column}")

@@ -25,11 +25,19 @@ from stages.files.facts import Facts
 
 
 class EmbeddedPairs(NamedTuple):
-    """Pairs of pictures in the scorer's space: unit-norm embeds (N, E), rows as in `scores`."""
+    """Pictures in the scorer's space: unit-norm embeds (N, E), of both variants.
+
+    Attributes:
+        scores: Of the baseline, and where pictures pair, of the fine-tuned as well.
+        baseline: Rows as in `scores`.
+        finetuned: Rows as in `finetuned_scores`.
+        finetuned_scores: The rows of `scores` where pictures pair.
+    """
 
     scores: pd.DataFrame
     baseline: Embeds
     finetuned: Embeds
+    finetuned_scores: pd.DataFrame
 
 
 def pair_embeds(
@@ -37,8 +45,9 @@ def pair_embeds(
     finetuned: pd.DataFrame,
     baseline_embeds: Embeds,
     finetuned_embeds: Embeds,
+    is_paired: bool = True,
 ) -> EmbeddedPairs:
-    """Align embeds, (N, E) with rows as in their score tables, as `align_scores` does.
+    """Align embeds, (N, E) with rows as in their score tables, as `align_scores` does if they pair.
 
     Raises:
         UserError: As `align_scores`, or embeds and scores are not equally many.
@@ -53,8 +62,12 @@ def pair_embeds(
                 f"{variant}: {len(scores)} scores, but {len(embeds)} embeds; run `dvc repro score`"
             )
         numbered.append(scores.assign(row=range(len(scores))))
+    if not is_paired:
+        before, after = (scores.reset_index(drop=True) for scores in numbered)
+        return EmbeddedPairs(before, baseline_embeds, finetuned_embeds, after)
     before, after = align_scores(*numbered)
-    return EmbeddedPairs(before, baseline_embeds[before["row"]], finetuned_embeds[after["row"]])
+    embeds = baseline_embeds[before["row"]], finetuned_embeds[after["row"]]
+    return EmbeddedPairs(before, *embeds, before)
 
 
 def compare_diversity(pairs: EmbeddedPairs, facts: Mapping[str, Facts]) -> pd.DataFrame:
@@ -65,12 +78,14 @@ def compare_diversity(pairs: EmbeddedPairs, facts: Mapping[str, Facts]) -> pd.Da
         if entry.unit != "prompt":
             continue
         measure = DIVERSITIES[metric]
+        finetuned = pairs.finetuned_scores.groupby(PROMPT, sort=False).groups
         for prompt, group in pairs.scores.groupby(PROMPT, sort=False):
-            if len(group) > 1:
-                before = measure(pairs.baseline[group.index])
-                after = measure(pairs.finetuned[group.index])
+            places = (group.index, finetuned[prompt])
+            if (num_images := min(map(len, places))) > 1:
+                before = measure(pairs.baseline[places[0]])
+                after = measure(pairs.finetuned[places[1]])
                 name = (metric, entry.direction[prompt[PROMPT.index("set")]])
-                rows.append((*prompt, *name, len(group), before, after, after - before))
+                rows.append((*prompt, *name, num_images, before, after, after - before))
     return pd.DataFrame(rows, columns=columns)
 
 

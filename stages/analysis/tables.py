@@ -59,9 +59,11 @@ def compare_classes(
 ) -> pd.DataFrame:
     """A row a class of the in-domain prompts; verdicts by p-values adjusted for all classes.
 
+    None where pictures have no class.
+
     Columns that begin with `GIVEN` are of the very prompts, the others of prompts like these.
     """
-    in_domain = prompts[prompts["set"] == "in_domain"]
+    in_domain = prompts[(prompts["set"] == "in_domain") & (prompts["class"] != "")]
     groups = dict(list(in_domain.groupby("class", sort=False)))
     if not groups:
         return pd.DataFrame(columns=list(BY_CLASS_SCHEMA))

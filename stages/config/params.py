@@ -175,6 +175,20 @@ def _check_import(imported: "ImportParams", info: ValidationInfo) -> "ImportPara
     return imported
 
 
+def _check_place(root: str | None) -> str | None:
+    for written in (paths.SAMPLES["baseline"].parent, paths.HANDED_IN["baseline"].parent):
+        if root is not None and written in (path := Path(root), *path.parents):
+            raise ValueError(f"should not lie in {written}, which is written: copy it")
+    return root
+
+
+def _check_sides(finetuned: str | None, info: ValidationInfo) -> str | None:
+    baseline = info.data.get("baseline", finetuned)
+    if (baseline is None) != (finetuned is None):
+        raise ValueError(f"should be named if baseline is, which is {baseline or 'none'}")
+    return finetuned
+
+
 def _check_base(base: str, info: ValidationInfo) -> str:
     bases = info.data.get("bases", {base: None})
     if base not in bases:
@@ -200,6 +214,7 @@ Maybe = Annotated[T | None, _read_word("none")]
 Auto = Annotated[T | None, _read_word("auto")]
 """A value, or None for the word auto."""
 Root = Annotated[Maybe[Text], AfterValidator(_check_root)]
+Place = Annotated[Maybe[Text], AfterValidator(_check_place)]
 Column = Annotated[Maybe[Text], Field(validate_default=True), AfterValidator(_check_column)]
 
 UnetMethod = Literal["attn2", "attn2_kv", "full", "lora", "hydra_lora"]
@@ -385,6 +400,20 @@ class ImportParams(Section):
     strength: Annotated[Float, Field(ge=-10, le=10)]
 
 
+class PicturesParams(Section):
+    """Pictures of both sides that another program made: a folder or parquet each, or none."""
+
+    baseline: Place
+    finetuned: Annotated[Place, AfterValidator(_check_sides)]
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """Where each variant's pictures are; empty where pictures are sampled."""
+        if self.baseline is None or self.finetuned is None:
+            return {}
+        return {"baseline": Path(self.baseline), "finetuned": Path(self.finetuned)}
+
+
 class DenoiseParams(Section):
     """How noise becomes pictures."""
 
@@ -463,6 +492,7 @@ class Params(Section):
     subject: SubjectParams
     finetune: FinetuneParams
     imported: Annotated[ImportParams, Field(alias="import"), AfterValidator(_check_import)]
+    pictures: PicturesParams
     sample: SampleParams
     score: ScoreParams
     compare: CompareParams

@@ -9,6 +9,8 @@ SUBJECT = Path("data/subject.json")
 CHOSEN = Path("data/chosen.csv")
 LEFT_OUT = Path("data/left_out.csv")
 
+HANDED_IN = {variant: Path(f"data/handed_in/{variant}.parquet") for variant in VARIANTS}
+
 PAIRS = Path("data/pairs.parquet")
 PROMPTS = Path("data/prompts.csv")
 PAIRS_SHEET = Path("plots/pairs.png")
@@ -17,6 +19,8 @@ LATENTS = Path("data/latents.safetensors")
 PROMPT_EMBEDS = Path("data/prompt_embeds.safetensors")
 
 FINETUNED = Path("models/finetuned")
+PICTURES_NAME = "pictures.parquet"
+"""In `FINETUNED`, where pictures were handed in."""
 EXPORTED = Path("models/exported")
 TRAINING = Path("plots/data/finetune.json")
 LOSS = Path("plots/data/loss.csv")

@@ -159,6 +159,8 @@ def _read_parts(
             raise UserError(f"{path}: no column {', '.join(missing)}")
         for batch in file.iter_batches(count, columns=list(columns)):
             yield batch.to_pandas()
+        if not file.metadata.num_rows:
+            yield file.read(columns=list(columns)).to_pandas()
     except UserError as error:
         raise UserError(f"{error}; {remedy}") from None
     except (pa.ArrowException, OSError) as error:

@@ -24,6 +24,9 @@ PROMPTS_SCHEMA: Schema = dict.fromkeys(
 )
 """The fine-tuned model is asked `finetuned_prompt`, which differs where it learned a new word.
 `protocol` is the narrowest that has the prompt."""
+PAIRED_BY = "paired_by"
+"""One more column where pictures were handed in: what pairs them, `pair` or `seed`; or the next."""
+INDEPENDENT = "independent"
 SAMPLES_SCHEMA: Schema = {
     **dict.fromkeys(("file_name", "prompt", "prompt_id", "set", "class"), "str"),
     "index": "int64",
@@ -59,6 +62,11 @@ SCORES_SCHEMA: Schema = {
 def read_prompts(path: Path) -> pd.DataFrame:
     """Read the prompts to sample."""
     return read_csv(path, PROMPTS_SCHEMA, stage="prepare")
+
+
+def are_paired(prompts: pd.DataFrame) -> bool:
+    """Whether both variants' pictures of a prompt belong together, one by one."""
+    return PAIRED_BY not in prompts or not prompts[PAIRED_BY].eq(INDEPENDENT).any()
 
 
 def read_scores(path: Path) -> pd.DataFrame:

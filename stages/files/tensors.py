@@ -77,6 +77,12 @@ def build_prompt_embeds(prompt_embeds: Tensor, rows: Sequence[int]) -> PromptEmb
     return PromptEmbeds(prompt_embeds, torch.tensor(rows, dtype=torch.int64))
 
 
+def encode_nothing() -> tuple[Latents, PromptEmbeds]:
+    """What there is of no pairs."""
+    nothing = torch.empty(0, 1, 1, 1)
+    return build_latents(nothing, nothing, [], 1), build_prompt_embeds(nothing[..., 0], [])
+
+
 def map_tensor(path: Path, shape: Sequence[int]) -> Tensor:
     """Float32 zeros in a new file: a tensor that may be larger than the memory.
 

@@ -126,8 +126,8 @@ def _list_captioned(
     entries: dict[str, Entry] = {}
     for where, row in rows:
         file_name, caption = (row.get(found[0]) for found in kinds)
-        text = _check_name(file_name, where)
-        name = _resolve(root, text, names, where)
+        text = check_name(file_name, where)
+        name = resolve_name(root, text, names, where)
         if name in entries:
             raise UserError(f"{where}: {text} is listed twice; drop one row")
         caption = tidy_text(caption, f"text of {text}", where)
@@ -139,7 +139,7 @@ def _list_captioned(
     return _use_classes_of_all(list(entries.values()), notes)
 
 
-def _check_name(value: object, where: str) -> str:
+def check_name(value: object, where: str) -> str:
     """A name as it is: a Mac's screenshots have a narrow blank, which is another than " "."""
     tidy_text(value, "file_name", where)
     name = str(value).strip()
@@ -147,7 +147,7 @@ def _check_name(value: object, where: str) -> str:
     return name
 
 
-def _resolve(root: Path, file_name: str, names: set[str], where: str) -> str:
+def resolve_name(root: Path, file_name: str, names: set[str], where: str) -> str:
     """The name under the root of a file that a table names."""
     name = posixpath.normpath(normalise(file_name))
     if name.startswith("/") and (inside := posixpath.relpath(name, normalise(str(root)))) in names:

@@ -39,7 +39,7 @@ def open_source(data: DataParams, classes: Sequence[str]) -> Source:
         raise word_missing(data.path, "data.root", "parquet file")
     assert data.image_column is not None  # DataParams checks it
     entries, rows = _list_taken(files, data, classes, notes)
-    columns = [_open_pictures(path, data.image_column) for _, path in files]
+    columns = [open_pictures(path, data.image_column) for _, path in files]
 
     def read(index: int) -> bytes:
         number, row = rows[index]
@@ -180,7 +180,12 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(is_kind(kind) for is_kind in TEXTS)
 
 
-def _open_pictures(path: Path, column: str) -> LazyColumn:
+def open_pictures(path: Path, column: str) -> LazyColumn:
+    """The encoded pictures of a column of a file.
+
+    Raises:
+        UserError: There is no such column, or it holds something else.
+    """
     kind = _find_field(path, open_parquet(path), column).type
     has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
     plain = kind.field("bytes").type if has_bytes else kind

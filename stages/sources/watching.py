@@ -21,7 +21,11 @@ def watch_sources(params: Params, earlier: Mapping[str, dict]) -> dict[str, dict
     clone that pulled all results runs without the pictures that they came from.
     """
     data, subject = params.chosen.data, params.subject
-    watched = {}
+    watched: dict[str, dict] = {}
+    if named := params.pictures.named:
+        for variant, root in named.items():
+            watched[variant] = _watch(root, earlier.get(variant, {}))
+        return watched
     if data.source in ("imagefolder", "parquet"):
         watched["pairs"] = _watch(data.path, earlier.get("pairs", {}))
     imported = params.imported.path if params.finetune.method == "import" else None
