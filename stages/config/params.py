@@ -176,7 +176,7 @@ def _check_import(imported: "ImportParams", info: ValidationInfo) -> "ImportPara
 
 
 def _check_place(root: str | None) -> str | None:
-    for written in (paths.SAMPLES["baseline"].parent, paths.HANDED_IN["baseline"].parent):
+    for written in (paths.SAMPLES["baseline"].parent, paths.HANDED_IN_FOLDER):
         if root is not None and written in (path := Path(root), *path.parents):
             raise ValueError(f"should not lie in {written}, which is written: copy it")
     return root

@@ -9,7 +9,8 @@ SUBJECT = Path("data/subject.json")
 CHOSEN = Path("data/chosen.csv")
 LEFT_OUT = Path("data/left_out.csv")
 
-HANDED_IN = {variant: Path(f"data/handed_in/{variant}.parquet") for variant in VARIANTS}
+HANDED_IN_FOLDER = Path("data/handed_in")
+HANDED_IN = {variant: HANDED_IN_FOLDER / f"{variant}.parquet" for variant in VARIANTS}
 
 PAIRS = Path("data/pairs.parquet")
 PROMPTS = Path("data/prompts.csv")

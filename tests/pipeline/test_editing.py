@@ -29,7 +29,9 @@ def stale(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, set[str]]:
         patch.chdir(project)
         outs = [out for stage in STAGES.values() for out in stage.outs]
         deps = [dep for stage in STAGES.values() for dep in stage.deps]
-        for name in (*outs, *deps, "data/extra_prompts.csv"):
+        for name in sorted(
+            [*outs, *deps, "data/extra_prompts.csv"], reverse=True
+        ):  # in folders first
             path = Path(name)
             if "$" not in name and not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
