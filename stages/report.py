@@ -6,6 +6,7 @@ metrics/cost.json.
 """
 
 import logging
+from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -27,6 +28,7 @@ from stages.files.tables import (
     read_scores,
     write_json,
 )
+from stages.reporting.beside import Pairing, lay_beside
 from stages.reporting.build import Inputs, build_page
 from stages.reporting.grids import Colours, draw_grid
 from stages.reporting.markdown import render_summary
@@ -38,6 +40,8 @@ from stages.run.entry import run_stage
 
 logger = logging.getLogger(__name__)
 
+HANDED_IN = "pictures"
+"""The method in finetune.json where pictures were handed in."""
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "scipy", "pandas", "plotly")
 LOSS_SCHEMA = {"step": "int64", "loss": "float64"}
 LEFT_OUT_SCHEMA = dict.fromkeys(("source", "item", "reason"), "str")
@@ -63,17 +67,24 @@ def main() -> None:
 def read_inputs(params: Params) -> Inputs:
     """Everything that the page is made from."""
     scores = {name: read_scores(path) for name, path in paths.SCORES.items()}
+    files: dict[str, Mapping[str, bytes]] = {
+        name: NamedPictures(path, "file_name") for name, path in paths.SAMPLES.items()
+    }
+    results = read_results(paths.COMPARISON_TABLES)
+    if not results.verdict["is_paired"]:
+        scores, files = lay_beside(scores, files)
     finetune = read_json(paths.TRAINING, "finetune")
     samples = read_rows(paths.SAMPLES["baseline"], SAMPLES_SCHEMA, "sample")
     finetuned = paths.SAMPLES["finetuned"]
     finetuned_samples = read_rows(finetuned, find_samples_schema(finetuned), "sample")
+    seeds = samples.set_index("file_name")["seed"]
     return Inputs(
-        results=read_results(paths.COMPARISON_TABLES),
+        results=results,
         scores=scores,
         facts=read_facts(paths.FACTS["finetuned"]),
-        files={name: NamedPictures(path, "file_name") for name, path in paths.SAMPLES.items()},
+        files=files,
         left_out=read_csv(paths.LEFT_OUT, LEFT_OUT_SCHEMA, "preflight"),
-        seeds=samples.set_index("file_name")["seed"].to_dict(),
+        seeds=seeds.to_dict() if seeds.any() else {},
         pairs=read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare").set_index("source_id"),
         pair_images=NamedPictures(paths.PAIRS, "source_id"),
         finetune=finetune,
@@ -86,7 +97,12 @@ def read_inputs(params: Params) -> Inputs:
 
 
 def summarise_cost(finetune: dict) -> dict[str, float]:
-    """The numbers of metrics/cost.json: what training and both variants' sampling took."""
+    """The numbers of metrics/cost.json: what training and both variants' sampling took.
+
+    None where pictures were handed in: what others spent on them is not known.
+    """
+    if finetune["method"] == HANDED_IN:
+        return {}
     training = read_cost(paths.TRAINING_COST, "finetune")
     sampling = sum((read_cost(path, "sample") for path in paths.SAMPLING_COST.values()), Cost())
     total = training + sampling
@@ -103,6 +119,8 @@ def summarise_cost(finetune: dict) -> dict[str, float]:
 def describe(params: Params, inputs: Inputs) -> About:
     """What ran, and the verdict in words."""
     verdict = inputs.results.verdict
+    handed_in = name_handed_in() if inputs.finetune["method"] == HANDED_IN else {}
+    pairing: Pairing = "table" if handed_in else "noise"
     return About(
         base=params.base,
         model=params.chosen.model,
@@ -111,13 +129,17 @@ def describe(params: Params, inputs: Inputs) -> About:
         sentence=" ".join([verdict["sentence"], describe_null_control(params, inputs)]).strip(),
         warning=verdict["warning"],
         confidence_level=params.compare.confidence_level,
-        settings=list_settings(params, inputs.finetune["learning_rate"]),
+        settings=list_settings(params, inputs.finetune["learning_rate"], handed_in),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},
+        handed_in=handed_in,
+        pairing=pairing if verdict["is_paired"] else "nothing",
     )
 
 
 def describe_null_control(params: Params, inputs: Inputs) -> str:
     """How far from equal the variants are where they should be; empty where they need not be."""
+    if inputs.finetune["method"] == HANDED_IN:
+        return ""
     finetune = params.finetune
     is_untrained = finetune.method != "import" and inputs.finetune["num_steps"] == 0
     is_asked_alike = finetune.method != "textual_inversion" and not finetune.learns_subject
@@ -127,21 +149,33 @@ def describe_null_control(params: Params, inputs: Inputs) -> str:
     return word_null_control(pairs["baseline"], pairs["finetuned"])
 
 
+def name_handed_in() -> dict[str, str]:
+    """Where each variant's pictures are from."""
+    tables = {name: read_rows(p, SAMPLES_SCHEMA, "sample") for name, p in paths.SAMPLES.items()}
+    return {name: table["model"].iloc[0] for name, table in tables.items()}
+
+
 def describe_scorer(params: Params) -> str:
     """The scorer's name and weights."""
     parts = (params.chosen.scorer, params.chosen.scorer_pretrained)
     return ", ".join(part for part in parts if part)
 
 
-def list_settings(params: Params, learning_rate: float) -> dict[str, dict[str, Any]]:
+def list_settings(
+    params: Params, learning_rate: float, handed_in: Mapping[str, str]
+) -> dict[str, Mapping[str, Any]]:
     """The sections of params.yaml that were in force, with the learning rate that was.
 
-    Of the bases, only the chosen one; of the prompts not their texts, which have a table.
+    Of the bases, only the chosen one; of the prompts not their texts, which have a table. Where
+    pictures were handed in, only what they are judged by.
     """
     values = params.model_dump(
         by_alias=True, exclude={"bases", "prompts", "launch", "study", "pictures"}
     )
     base = values.pop("base")
+    if handed_in:
+        in_force = {name: values[name] for name in ("score", "compare", "report")}
+        return {"pictures": handed_in, "scorer": {"scorer": describe_scorer(params)}, **in_force}
     prompts = {"protocol": params.prompts.protocol, "file": params.prompts.file}
     values["finetune"]["learning_rate"] = learning_rate
     return {f"base: {base}": params.chosen.model_dump(), "prompts": prompts, **values}

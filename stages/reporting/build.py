@@ -65,7 +65,9 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
     scored = {name: label for name, label in labels.items() if name in finetuned}
     trained = inputs.pairs[inputs.pairs["split"] == "train"]
     collapsed = results.collapsed.head(NUM_COLLAPSED).to_dict("records")
-    memorised = evidence.list_memorised(baseline, finetuned, trained["caption"])
+    memorised = []
+    if "nearest_training_cosine" in inputs.facts:
+        memorised = evidence.list_memorised(baseline, finetuned, trained["caption"])
     preference = show_preference(inputs.preference)
     needed = {row["file_name"] for row in [*collapsed, *memorised]}
     pictures = choose_shown(
@@ -90,7 +92,8 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
     }
     for name in training_ids:
         files[f"train/{name}"] = inputs.pair_images[name]
-    class_blocks = build_blocks(pictures[in_domain], "class", 1, inputs.files)
+    label = "class" if len(results.by_class) else "prompt"
+    class_blocks = build_blocks(pictures[in_domain], label, 1, inputs.files)
     blocks = {block.label: number for number, block in enumerate(class_blocks)}
     return Page(
         about=about,
@@ -141,15 +144,20 @@ def _draw_charts(
     """All charts by name; of `results` and `marketing` the prompts that the page lists."""
     label = "class" if marketing["class"].is_unique else "prompt"
     charts = {
-        "classes": figures.draw_change(
-            results.by_class, "class", results.by_class[f"{GIVEN}verdict"], confidence_level, GIVEN
-        ),
-        "marketing": figures.draw_change(marketing, label, marketing["verdict"], confidence_level),
         "effects": tradeoffs.draw_effects(results.by_metric, labels, confidence_level),
         "prompts": figures.draw_prompt_changes(results.by_prompt),
-        "loss": figures.draw_loss(inputs.loss),
-        "validation": figures.draw_validation_loss(inputs.validation_loss),
     }
+    if len(classes := results.by_class):
+        charts["classes"] = figures.draw_change(
+            classes, "class", classes[f"{GIVEN}verdict"], confidence_level, GIVEN
+        )
+    if len(marketing):
+        charts["marketing"] = figures.draw_change(
+            marketing, label, marketing["verdict"], confidence_level
+        )
+    if len(inputs.validation_loss):
+        charts["loss"] = figures.draw_loss(inputs.loss)
+        charts["validation"] = figures.draw_validation_loss(inputs.validation_loss)
     if len(results.forgetting):
         first = results.forgetting.iloc[0].to_dict()
         charts["forgetting"] = tradeoffs.draw_forgetting(first, confidence_level)

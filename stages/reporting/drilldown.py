@@ -66,7 +66,8 @@ def describe_pictures(
     Args:
         pictures: From `list_pictures`.
         labels: Metric to what it is called, in the order of the scores.
-        seeds: File name to the seed of the noise, which JavaScript's numbers can't hold.
+        seeds: File name to the seed of the noise, which JavaScript's numbers can't hold; without
+            those that are not known.
     """
     prompts = {prompt_id: number for number, prompt_id in enumerate(pictures["prompt_id"].unique())}
     return {
@@ -76,7 +77,7 @@ def describe_pictures(
             row["file_name"]: {
                 "prompt": prompts[row["prompt_id"]],
                 "index": row["index"],
-                "seed": str(seeds[row["file_name"]]),
+                "seed": str(seeds.get(row["file_name"], "")),
                 "seen": [row["predicted_class"], row["predicted_class_finetuned"]],
                 "scores": [[_shorten(value) for value in pair] for pair in row["scores"]],
             }

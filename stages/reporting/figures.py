@@ -77,7 +77,8 @@ def draw_change(
 def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
     """The change of every prompt, a dot each, in a row for its class; from `compare_prompts`."""
     by_prompt = by_prompt.reset_index(drop=True)
-    by_prompt = by_prompt[by_prompt["set"] != "subject"]  # which has a section of its own
+    by_prompt = by_prompt[by_prompt["set"] != "subject"].copy()  # which has a section of its own
+    by_prompt["class"] = by_prompt["class"].replace("", "all prompts")  # where there are none
     labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
     figure = go.Figure()
     for name, symbol in (("in_domain", "circle"), ("marketing", "diamond")):

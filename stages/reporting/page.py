@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from stages.config import notation
 from stages.files.facts import Facts
 from stages.reporting import words
+from stages.reporting.beside import BESIDE, STARTS, Pairing
 from stages.reporting.blocks import Block
 from stages.reporting.evidence import Correlations, Disagreement, Rows
 from stages.reporting.experts import ShownExperts
@@ -29,7 +30,12 @@ from stages.reporting.subject import ShownSubject
 
 
 class About(NamedTuple):
-    """What ran, and the verdict in words."""
+    """What ran, and the verdict in words.
+
+    Attributes:
+        handed_in: Where the pictures of each variant are from, if they were not sampled.
+        pairing: What both pictures of a pair share.
+    """
 
     base: str
     model: str
@@ -40,6 +46,8 @@ class About(NamedTuple):
     confidence_level: float
     settings: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
+    handed_in: Mapping[str, str] = {}
+    pairing: Pairing = "noise"
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,8 @@ def build_environment() -> jinja2.Environment:
         "trained": words.TRAINED,
         "paper": words.PAPERS_RESULT,
         "papers_base": words.PAPERS_BASE,
+        "beside": BESIDE,
+        "starts": STARTS,
     }
     return environment
 

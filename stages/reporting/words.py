@@ -65,14 +65,15 @@ def word_remedy(row: Mapping[str, Any], seconds_per_picture: float) -> str:
 
     Args:
         row: One of `compare_sets`.
-        seconds_per_picture: To sample one of each variant.
+        seconds_per_picture: To sample one of each variant; 0 if it is not known.
     """
     if row["verdict"] != "too little data to say" or math.isnan(row["more_prompts"]):
         return ""
     count = int(row["more_prompts"])
-    duration = format_duration(count * seconds_per_picture)
-    prompts = format_count(count, "more prompt")
-    return f"{prompts} of one picture, about {duration}, would most likely settle it."
+    prompts = f"{format_count(count, 'more prompt')} of one picture"
+    if seconds_per_picture:
+        prompts += f", about {format_duration(count * seconds_per_picture)},"
+    return f"{prompts} would most likely settle it."
 
 
 def word_null_control(baseline: Iterable[float], finetuned: Iterable[float]) -> str:
