@@ -79,6 +79,7 @@ def judge(votes: pd.DataFrame, confidence_level: float) -> Preference | None:
         return None
     prompts = tabulate_prompts(counted)
     baseline, finetuned = map(read_scores, paths.SCORES.values())
+    baseline, finetuned = keep_shown(baseline, finetuned)
     pictures = pair_metrics(baseline, finetuned, read_facts(paths.FACTS["finetuned"]))
     agreements = {
         "self_agreement": measure_self_agreement(kept),
@@ -98,6 +99,15 @@ def judge(votes: pd.DataFrame, confidence_level: float) -> Preference | None:
             "preference_of_all_raters": pairs.groupby("question")["value"].mean().to_dict(),
         },
     )
+
+
+def keep_shown(
+    baseline: pd.DataFrame, finetuned: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pictures that can be beside each other: of those that were handed in one may be alone."""
+    names = set(baseline["file_name"]) & set(finetuned["file_name"])
+    first, second = (table[table["file_name"].isin(names)] for table in (baseline, finetuned))
+    return first.reset_index(drop=True), second.reset_index(drop=True)
 
 
 def summarise(preference: Preference) -> dict[str, Any]:

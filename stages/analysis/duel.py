@@ -25,6 +25,7 @@ from stages.analysis.resampling import (
 )
 from stages.analysis.results import DUELS_BY_CLASS_SCHEMA, DUELS_SCHEMA
 from stages.analysis.verdict import judge
+from stages.config.mistakes import UserError
 from stages.config.params import CompareParams
 from stages.files.facts import Facts
 
@@ -35,15 +36,23 @@ Arms = Mapping[str, Sequence[pd.DataFrame]]
 """Name to score tables, one a training seed, each of the same pictures in the same order."""
 
 
-def align_arms(arms: Arms) -> dict[str, list[pd.DataFrame]]:
+def align_arms(arms: Arms, is_paired: bool = True) -> dict[str, list[pd.DataFrame]]:
     """All tables in the order of the first arm's, without sets that not every one has.
 
+    Those whose pictures do not pair stay as they are, but need the same prompts.
+
     Raises:
-        UserError: A picture is missing somewhere.
+        UserError: A picture is missing somewhere, or a prompt.
     """
     tables = [table for tables in arms.values() for table in tables]
     shared = set.intersection(*(set(table["set"]) for table in tables))
     first = tables[0][tables[0]["set"].isin(shared)]
+    if not is_paired:
+        kept = {name: [t[t["set"].isin(shared)] for t in tables] for name, tables in arms.items()}
+        for name, tables in kept.items():
+            if any(set(table["prompt_id"]) != set(first["prompt_id"]) for table in tables):
+                raise UserError(f"{name}: its prompts are not those of {next(iter(arms))}")
+        return {name: [t.reset_index(drop=True) for t in ts] for name, ts in kept.items()}
     return {
         name: [align_scores(first, table[table["set"].isin(shared)])[1] for table in tables]
         for name, tables in arms.items()
@@ -57,16 +66,17 @@ def compare_arms(arms: Arms, facts: Mapping[str, Facts], params: CompareParams) 
     """
     first = next(iter(arms.values()))[0]
     rows = []
-    for set_name, index in first.groupby("set", sort=False).groups.items():
-        prompts = first.loc[index, "prompt_id"]
+    for set_name, prompts in first.groupby("set", sort=False)["prompt_id"]:
+        of_set = {
+            name: [table[table["set"] == set_name] for table in tables]
+            for name, tables in arms.items()
+        }
         for metric, entry in facts.items():
             if entry.unit != "picture" or entry.column not in first:
                 continue
             values = {
-                name: np.array(
-                    [_average(table.loc[index, entry.column], prompts) for table in tables]
-                )
-                for name, tables in arms.items()
+                name: np.array([_average(table, entry.column, prompts) for table in tables])
+                for name, tables in of_set.items()
             }
             if any(np.isnan(table).any() for table in values.values()):
                 continue
@@ -78,7 +88,7 @@ def compare_arms(arms: Arms, facts: Mapping[str, Facts], params: CompareParams) 
                     "a": a,
                     "b": b,
                     "num_prompts": prompts.nunique(),
-                    "num_images": len(index),
+                    "num_images": min(len(of_set[name][0]) for name in (a, b)),
                     **_compare(values[a], values[b], params),
                 }
                 for a, b in combinations(arms, 2)
@@ -92,29 +102,41 @@ def compare_arms(arms: Arms, facts: Mapping[str, Facts], params: CompareParams) 
     return pd.DataFrame(rows, columns=list(DUELS_SCHEMA))
 
 
-def compare_arms_by_class(arms: Arms, params: CompareParams) -> pd.DataFrame:
+def compare_arms_by_class(
+    arms: Arms, params: CompareParams, is_paired: bool = True
+) -> pd.DataFrame:
     """A row of `DUELS_BY_CLASS_SCHEMA` a pair of arms and class, on the very prompts.
 
     Seeds are averaged: what is random is the noise of the pictures. All pairs and classes are one
-    family.
+    family. None where pictures have no class.
     """
-    means = {
-        name: np.mean([table[METRIC] for table in tables], axis=0) for name, tables in arms.items()
-    }
-    pictures = next(iter(arms.values()))[0]
-    in_domain = (pictures["set"] == "in_domain").to_numpy()
-    parts = [
-        pictures.loc[in_domain, ["class", *KEY]].assign(
-            a=a, b=b, difference=(means[a] - means[b])[in_domain]
-        )
-        for a, b in combinations(arms, 2)
-    ]
+    means = {}
+    for name, tables in arms.items():
+        averaged = tables[0].assign(mean=np.mean([table[METRIC] for table in tables], axis=0))
+        is_judged = (averaged["set"] == "in_domain") & (averaged["class"] != "")
+        means[name] = averaged[is_judged][["class", *KEY, "mean"]]
+    parts = []
+    for a, b in combinations(arms, 2):
+        first, second = means[a], means[b]
+        if is_paired:
+            values = first.assign(difference=first["mean"] - second["mean"])
+        else:
+            sides = (
+                first.assign(side="a", difference=first["mean"]),
+                second.assign(side="b", difference=-second["mean"]),
+            )
+            values = pd.concat(sides)
+        parts.append(values.assign(a=a, b=b))
     table = pd.concat(parts, ignore_index=True)
+    if table.empty:
+        return pd.DataFrame(columns=list(DUELS_BY_CLASS_SCHEMA))
     groups = table.groupby(["a", "b", "class"], sort=False)
     table["duel"] = groups.ngroup()
     table["prompt_id"] = table["duel"].astype(str) + table["prompt_id"]
     judged = judge_given_prompts(table, "duel", params)
-    prompts = table.groupby(["duel", "prompt_id"], sort=False)["difference"].mean()
+    samples = ["duel", "prompt_id", *(["side"] if "side" in table else [])]
+    prompts = table.groupby(samples, sort=False)["difference"].mean()
+    prompts = prompts.groupby(level=["duel", "prompt_id"], sort=False).sum()
     rows = table.drop_duplicates("duel").set_index("duel")[["a", "b", "class"]]
     rows = rows.assign(difference=prompts.groupby("duel").mean()).join(judged)
     return rows[list(DUELS_BY_CLASS_SCHEMA)].reset_index(drop=True)
@@ -141,19 +163,25 @@ def split_prompts(scores: pd.DataFrame, seed: int) -> pd.Series:
 
 
 def pick_best(arms: Arms, is_first: pd.Series) -> str:
-    """The arm with the highest mean of `METRIC` on the first half of the in-domain prompts."""
-    means = {}
-    for name, tables in arms.items():
-        rows = is_first & (tables[0]["set"] == "in_domain")
-        means[name] = np.mean(
-            [_average(table.loc[rows, METRIC], table.loc[rows, "prompt_id"]) for table in tables]
-        )
+    """The arm with the highest mean of `METRIC` on the first half of the in-domain prompts.
+
+    Args:
+        arms: Aligned, if their pictures pair.
+        is_first: Of each row of the first arm's first table.
+    """
+    first = next(iter(arms.values()))[0]
+    prompts = first["prompt_id"][is_first & (first["set"] == "in_domain")]
+    means = {
+        name: np.mean([_average(table, METRIC, prompts) for table in tables])
+        for name, tables in arms.items()
+    }
     return max(means, key=lambda name: means[name])
 
 
-def _average(values: pd.Series, prompts: pd.Series) -> Floats:
-    """Mean of each prompt over its pictures, (P,)."""
-    return values.astype(float).groupby(prompts, sort=False).mean().to_numpy()
+def _average(scores: pd.DataFrame, column: str, prompts: pd.Series) -> Floats:
+    """Mean of each of the prompts over its pictures, (P,)."""
+    means = scores[column].astype(float).groupby(scores["prompt_id"], sort=False).mean()
+    return means.loc[prompts.unique()].to_numpy()
 
 
 def _compare(a: Floats, b: Floats, params: CompareParams) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from stages.analysis.duel import (
     pick_best,
     split_prompts,
 )
+from stages.analysis.results import VERDICT
 from stages.commands.experiments import (
     check_distinct,
     check_same,
@@ -60,6 +61,7 @@ class Experiment(NamedTuple):
     facts: dict[str, Facts]
     training: dict[str, Any]
     cost: dict[str, Any]
+    is_paired: bool
 
 
 def main(*arguments: str) -> None:
@@ -73,11 +75,12 @@ def main(*arguments: str) -> None:
     experiments = {name: read_experiment(name) for name in names}
     arms, members = build_arms(experiments)
     facts = next(iter(experiments.values())).facts
+    is_paired = all(experiment.is_paired for experiment in experiments.values())
     picked = ""
     if "--pick" in arguments:
         arms, picked = pick(arms, params)
     duels = compare_arms(arms, facts, params)
-    by_class = compare_arms_by_class(arms, params)
+    by_class = compare_arms_by_class(arms, params, is_paired)
     write_table(duels, paths.DUELS)
     write_table(by_class, paths.DUELS_BY_CLASS)
     unbeaten = {name: find_unbeaten(duels, list(arms), name) for name in duels["set"].unique()}
@@ -91,6 +94,7 @@ def main(*arguments: str) -> None:
         picked=picked,
         confidence_level=params.confidence_level,
         relevant=params.smallest_relevant_difference,
+        is_paired=is_paired,
     )
     with replace_file(paths.DUEL_PAGE) as partial:
         partial.write_text(render_duels(page), encoding="utf-8")
@@ -113,12 +117,18 @@ def read_experiment(name: str) -> Experiment:
         for path in paths.SCORES.values()
     )
     facts = read_values(name, paths.FACTS["finetuned"], "score")
+    params = read_params(name)
+    is_paired = True
+    if params.pictures.named:
+        verdict = read_values(name, paths.COMPARISON_TABLES / VERDICT, "compare")
+        is_paired = verdict["is_paired"]
     return Experiment(
-        read_params(name),
+        params,
         *variants,
         parse_facts(facts, f"{name}:{paths.FACTS['finetuned']}"),
         read_values(name, paths.TRAINING, "finetune"),
         read_values(name, paths.COST, "report"),
+        is_paired,
     )
 
 
@@ -133,17 +143,31 @@ def build_arms(experiments: dict[str, Experiment]) -> tuple[Arms, dict[str, list
         seeds = [experiments[name].params.finetune.seed for name in names]
         if len(set(seeds)) < len(seeds):
             raise UserError(f"{', '.join(names)}: the same params and finetune.seed; name one")
+    check_baselines(experiments)
     arms = {BASELINE: [next(iter(experiments.values())).baseline]}
     arms |= {arm: [experiments[name].finetuned for name in names] for arm, names in members.items()}
-    return align_arms(arms), members
+    is_paired = all(experiment.is_paired for experiment in experiments.values())
+    return align_arms(arms, is_paired), members
+
+
+def check_baselines(experiments: dict[str, Experiment]) -> None:
+    """Refuse pictures that were handed in for a baseline under one name, but are not the same."""
+    (first, shared), *others = experiments.items()
+    for name, experiment in others:
+        if experiment.params.pictures.named and not experiment.baseline.equals(shared.baseline):
+            raise UserError(
+                f"{name}: pictures.baseline had other pictures than in {first}; run one again"
+            )
 
 
 def pick(arms: Arms, params: CompareParams) -> tuple[Arms, str]:
     """The arms on the second half of the prompts, and which was best on the first."""
-    is_first = split_prompts(next(iter(arms.values()))[0], params.seed)
+    scores = next(iter(arms.values()))[0]
+    is_first = split_prompts(scores, params.seed)
+    first = scores["prompt_id"][is_first]
     picked = pick_best(arms, is_first)
     rest = {
-        name: [table[~is_first.to_numpy()].reset_index(drop=True) for table in tables]
+        name: [table[~table["prompt_id"].isin(first)].reset_index(drop=True) for table in tables]
         for name, tables in arms.items()
     }
     return rest, picked
@@ -153,13 +177,13 @@ def list_cost(experiment: Experiment) -> dict[str, Any]:
     """What an experiment trained, and what that took."""
     training, cost = experiment.training, experiment.cost
     return {
-        "method": experiment.params.finetune.method,
+        "method": training.get("method", experiment.params.finetune.method),
         "strength": experiment.params.imported.strength,
         "learning_rate": math.nan if (rate := training["learning_rate"]) is None else rate,
         "num_trainable_parameters": training["num_trainable_parameters"],
-        "validation_loss_change": training["validation_loss_change"],
-        "training_s": cost["training_s"],
-        "checkpoint_bytes": cost["checkpoint_bytes"],
+        "validation_loss_change": training.get("validation_loss_change", math.nan),
+        "training_s": cost.get("training_s", math.nan),
+        "checkpoint_bytes": cost.get("checkpoint_bytes", math.nan),
     }
 
 

@@ -89,6 +89,7 @@ def check_same(params: dict[str, Params], keep: Callable[[Params], dict[str, Any
 def keep_sampled(params: Params) -> dict[str, Any]:
     """The params on which prompts, noise and pictures of the base depend."""
     values = params.model_dump(by_alias=True, include={"base", "prompts", "sample"})
+    values["pictures.baseline"] = params.pictures.baseline
     values["prepare.classes"] = params.prepare.classes
     values[f"bases.{params.base}"] = params.chosen.model_dump(include=SAME_BASE)
     return values

@@ -62,6 +62,10 @@ apply_hydra_lora(pipe.unet, load_file("{folder}/hydra_lora.safetensors"), params
 def main(license_id: str = "") -> None:
     """Write the pipeline, the adapter if there is one, and the card; `license_id` is the hub's."""
     params = load_params()
+    if (paths.FINETUNED / paths.PICTURES_NAME).exists():
+        raise UserError(
+            "pictures.finetuned: its pictures were handed in, so there are no weights to export"
+        )
     base, strength = params.chosen, params.imported.strength
     weights, config = read_finetuned(paths.FINETUNED)
     pipeline = build_pipeline(base, weights, config, strength)

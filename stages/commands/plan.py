@@ -6,6 +6,7 @@ in five, and how long they would take on this machine.
 """
 
 import logging
+import math
 from itertools import product
 
 import pandas as pd
@@ -29,7 +30,7 @@ def main() -> None:
     params = load_params().compare
     by_set = read_results(paths.COMPARISON_TABLES).by_set
     cost = read_json(paths.COST, "report")
-    rate = cost["sampling_s"] / by_set["num_images"].sum()
+    rate = cost.get("sampling_s", math.nan) / by_set["num_images"].sum()
     sd_seeds = read_seeds()
     rows = []
     for found in by_set.to_dict("records"):
@@ -39,7 +40,7 @@ def main() -> None:
             numbers, PICTURES, SEEDS if spread.seeds else (1,)
         ):
             num_images = num_prompts * num_pictures
-            seconds = num_seeds * (num_images * rate + cost["training_s"])
+            seconds = num_seeds * (num_images * rate + cost.get("training_s", math.nan))
             rows.append(
                 {
                     "set": found["set"],
@@ -84,14 +85,16 @@ def report(plan: pd.DataFrame, found: dict, relevant: float) -> None:
     if settling.empty:
         logger.info("%s: no design in the table finds a difference of %g", name, relevant)
     else:
-        best = settling.loc[settling["minutes"].idxmin()]
+        is_timed = settling["minutes"].notna().all()  # not where pictures were handed in
+        best = settling.loc[settling["minutes" if is_timed else "num_images"].idxmin()]
+        time = f", about {best['minutes']:.1f} min with training" if is_timed else ""
         logger.info(
             "%s: a difference of %g is found four times in five by %d seed(s) x %d prompts x %d "
-            "pictures: %d pictures of each variant, about %.1f min with training",
+            "pictures: %d pictures of each variant%s",
             name,
             relevant,
             *(best[["num_seeds", "num_prompts", "num_pictures", "num_images"]].astype(int)),
-            best["minutes"],
+            time,
         )
     if found["more_prompts"] >= 0:
         logger.info(

@@ -9,9 +9,11 @@ cache; nothing is checked out or run.
 import logging
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from stages.commands.experiments import (
     check_distinct,
@@ -24,8 +26,9 @@ from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import StudyParams, load_params
 from stages.files.atomic import replace_file
+from stages.files.images import resize_to_square
 from stages.files.pictures import NamedPictures, read_rows
-from stages.files.tables import SAMPLES_SCHEMA, write_table
+from stages.files.tables import SAMPLES_SCHEMA, UNKNOWN, write_table
 from stages.reporting.study import MAX_PAGE_BYTES, PICTURE_BYTES, StudyPage, render_study
 from stages.run.entry import run_stage
 from stages.study.encoding import Encoded, encode_alike
@@ -50,6 +53,7 @@ def main(*experiments: str) -> None:
         rows = check_samples(samples)
         files = {arm: NamedPictures(path, "file_name") for arm, path in samples.items()}
         study = lay_out(rows[SHOWN], files, params.num_pairs, params.seed)
+    study = study._replace(images=bring_to_one_size(study.images))
     encoded = encode(study, params)
     check_votes(study.key)
     page = StudyPage(
@@ -97,6 +101,7 @@ def collect_samples(experiments: tuple[str, ...], folder: Path) -> dict[str, Pat
 def check_samples(samples: dict[str, Path]) -> pd.DataFrame:
     """The rows of the pictures, which every arm has from the same noise.
 
+    Of pictures that were handed in, those that have the same number within their prompt.
     Only sets that every arm has: an experiment that was taught a subject has one more.
 
     Raises:
@@ -106,6 +111,9 @@ def check_samples(samples: dict[str, Path]) -> pd.DataFrame:
     shared = set.intersection(*(set(table["set"]) for table in tables.values()))
     kept = {arm: t[t["set"].isin(shared)].reset_index(drop=True) for arm, t in tables.items()}
     first, *others = kept
+    if kept[first]["scheduler"].eq(UNKNOWN).any():  # handed in: pairs may be of any kind, or none
+        names = set.intersection(*(set(table["file_name"]) for table in kept.values()))
+        return kept[first][kept[first]["file_name"].isin(names)].reset_index(drop=True)
     for arm in others:
         if not kept[arm][NOISE].equals(kept[first][NOISE]):
             raise UserError(
@@ -113,6 +121,15 @@ def check_samples(samples: dict[str, Path]) -> pd.DataFrame:
                 "so that both are sampled alike"
             )
     return kept[first]
+
+
+def bring_to_one_size(images: Mapping[str, Image.Image]) -> Mapping[str, Image.Image]:
+    """The pictures as they are, or of several sizes cut to squares of the shortest side."""
+    if len({image.size for image in images.values()}) == 1:
+        return images
+    side_px = min(min(image.size) for image in images.values())
+    logger.info("pictures are of several sizes: all are shown as squares of %d px", side_px)
+    return {name: resize_to_square(image, side_px) for name, image in images.items()}
 
 
 def encode(study: Study, params: StudyParams) -> Encoded:

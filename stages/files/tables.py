@@ -27,6 +27,8 @@ PROMPTS_SCHEMA: Schema = dict.fromkeys(
 PAIRED_BY = "paired_by"
 """One more column where pictures were handed in: what pairs them, `pair` or `seed`; or the next."""
 INDEPENDENT = "independent"
+UNKNOWN = "unknown"
+"""The scheduler of samples that were handed in."""
 SAMPLES_SCHEMA: Schema = {
     **dict.fromkeys(("file_name", "prompt", "prompt_id", "set", "class"), "str"),
     "index": "int64",

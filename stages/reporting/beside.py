@@ -50,7 +50,8 @@ def lay_beside(
     names = pd.concat([table[columns] for table in scores.values()]).drop_duplicates(columns)
     order = {prompt_id: place for place, prompt_id in enumerate(names["prompt_id"].unique())}
     names = names.assign(place=names["prompt_id"].map(order)).sort_values(["place", "index"])
-    laid, renamed = {}, {}
+    laid: dict[str, pd.DataFrame] = {}
+    renamed: dict[str, Mapping[str, bytes]] = {}
     for variant, table in scores.items():
         counts = table.groupby("prompt_id").size()
         wanted = names[columns].assign(own=names["index"] % names["prompt_id"].map(counts))

@@ -20,6 +20,7 @@ from stages.reporting.drilldown import (
 )
 from stages.reporting.embedded import embed_pictures
 from stages.reporting.experts import draw_experts, show_experts
+from stages.reporting.figures import ALL_PROMPTS
 from stages.reporting.page import About, Page
 from stages.reporting.preference import show_preference
 from stages.reporting.subject import show_subject
@@ -92,8 +93,8 @@ def build_page(inputs: Inputs, about: About, params: ReportParams) -> Page:
     }
     for name in training_ids:
         files[f"train/{name}"] = inputs.pair_images[name]
-    label = "class" if len(results.by_class) else "prompt"
-    class_blocks = build_blocks(pictures[in_domain], label, 1, inputs.files)
+    named = pictures[in_domain].assign(**{"class": pictures["class"].replace("", ALL_PROMPTS)})
+    class_blocks = build_blocks(named, "class", 1, inputs.files)
     blocks = {block.label: number for number, block in enumerate(class_blocks)}
     return Page(
         about=about,

@@ -30,6 +30,7 @@ class Duels(NamedTuple):
         picked: The arm that the other half of the prompts chose; "" where none was asked for.
         confidence_level: Of the intervals, in (0, 1).
         relevant: The smallest difference that matters.
+        is_paired: Whether pictures of two arms belong together.
     """
 
     arms: Sequence[str]
@@ -41,6 +42,7 @@ class Duels(NamedTuple):
     picked: str
     confidence_level: float
     relevant: float
+    is_paired: bool = True
 
 
 def render_duels(page: Duels) -> str:

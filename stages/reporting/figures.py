@@ -12,6 +12,8 @@ ROW_PX, DENSE_ROW_PX = 34, 26
 SMOOTHING_STEPS = 25
 
 
+ALL_PROMPTS = "all prompts"
+"""Where they have no class."""
 MARKS = {"better": "▲", "worse": "▼"}
 """Before the label of what is called better or worse."""
 
@@ -78,7 +80,7 @@ def draw_prompt_changes(by_prompt: pd.DataFrame) -> go.Figure:
     """The change of every prompt, a dot each, in a row for its class; from `compare_prompts`."""
     by_prompt = by_prompt.reset_index(drop=True)
     by_prompt = by_prompt[by_prompt["set"] != "subject"].copy()  # which has a section of its own
-    by_prompt["class"] = by_prompt["class"].replace("", "all prompts")  # where there are none
+    by_prompt["class"] = by_prompt["class"].replace("", ALL_PROMPTS)
     labels = [wrap_label(label) for label in dict.fromkeys(by_prompt["class"])]
     figure = go.Figure()
     for name, symbol in (("in_domain", "circle"), ("marketing", "diamond")):

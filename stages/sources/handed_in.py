@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from stages.config.mistakes import UserError, enumerate_keys, show
 from stages.config.notation import format_count
-from stages.files.tables import INDEPENDENT, PAIRED_BY, PROMPTS_SCHEMA
+from stages.files.tables import INDEPENDENT, PAIRED_BY, PROMPTS_SCHEMA, UNKNOWN
 from stages.sources.copies import hash_pixels
 from stages.sources.intake import CHOSEN_SCHEMA, Intake
 from stages.sources.notes import Note, summarise
@@ -75,7 +75,7 @@ def open_handed_in(named: Mapping[str, Path]) -> HandedIn:
             seed=rows[key] if key == "seed" else 0,
             steps=0,
             guidance=float("nan"),
-            scheduler="unknown",
+            scheduler=UNKNOWN,
             model=str(named[variant]),
             is_finite=True,
             place=rows["prompt_id"].map(order),
