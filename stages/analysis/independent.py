@@ -85,7 +85,7 @@ def _average(sides: Sequence[pd.DataFrame], values: list[str]) -> pd.DataFrame:
     groups = [scores.groupby(PROMPT, sort=False) for scores in sides]
     first, second = (group[values].agg("mean") for group in groups)
     sizes = [group.size() for group in groups]
-    means = first.join(second, lsuffix="_baseline", rsuffix="_finetuned", how="left")
+    means = first.add_suffix("_baseline").join(second.add_suffix("_finetuned"))
     means = means.rename(columns={f"{values[0]}_{side}": side for side in SIGNS})
     means.insert(0, "num_images", pd.concat(sizes, axis=1).min(axis=1).astype(int))
     means["difference"] = means["finetuned"] - means["baseline"]
