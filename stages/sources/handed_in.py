@@ -99,7 +99,7 @@ def take_in_pictures(named: Mapping[str, Path]) -> Intake:
         pixels, sizes[variant] = _look_at_all(source)
         table = samples.rename(columns={"prompt": "caption"})
         table = table.assign(split=variant, pixels=table["source_id"].map(pixels))
-        tables[variant] = table[list(CHOSEN_SCHEMA)]
+        tables[variant] = table[[*CHOSEN_SCHEMA, "set", "index", "seed"]]
     paired_by = handed_in.prompts[PAIRED_BY].iloc[0]
     _note_oddities(handed_in, tables, sizes)
     for variant, table in tables.items():
@@ -112,7 +112,9 @@ def take_in_pictures(named: Mapping[str, Path]) -> Intake:
         "prompts: %s; pictures are %s", format_count(len(handed_in.prompts), "prompt"), what
     )
     notes = {variant: source.notes for variant, source in handed_in.sources.items()}
-    return Intake(pd.concat(tables.values(), ignore_index=True), handed_in.prompts, notes)
+    # What pairs them is in the table, too: `prepare` runs again when it changes.
+    chosen = pd.concat(tables.values(), ignore_index=True).assign(**{PAIRED_BY: paired_by})
+    return Intake(chosen, handed_in.prompts, notes)
 
 
 def _join_prompts(*sides: Side) -> pd.DataFrame:

@@ -63,6 +63,17 @@ def test_a_pair_column_pairs_before_seeds_do(tmp_path: Path) -> None:
     assert list_files(handed_in, "finetuned")[0][1] == "0_1.png"
 
 
+@pytest.mark.parametrize("column", ["seed", "set"])
+def test_what_is_chosen_changes_with_the_table_though_no_picture_does(
+    tmp_path: Path, rows: Rows, named: dict[str, Path], column: str
+) -> None:
+    before = take_in_pictures(named).chosen
+    for folder in named.values():
+        changed = {"seed": lambda row: 1 - row["seed"], "set": lambda _: "marketing"}[column]
+        write_rows(folder / "metadata.csv", [row | {column: changed(row)} for row in rows])
+    assert not take_in_pictures(named).chosen.equals(before)
+
+
 @pytest.mark.parametrize("drop", ["both", "one"])
 def test_without_seeds_on_both_sides_pictures_are_independent(
     tmp_path: Path, rows: Rows, drop: str
