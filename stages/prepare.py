@@ -59,9 +59,14 @@ def main() -> None:
     prompts = build_all_prompts(params, taught)
     write_table(prompts, paths.PROMPTS)
     write_png(draw_pairs(paths.PAIRS, params.prepare.classes), paths.PAIRS_SHEET)
+    take_no_pictures()
+    logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
+
+
+def take_no_pictures() -> None:
+    """Write that none were handed in."""
     for path in paths.HANDED_IN.values():
         write_pictures(NO_SAMPLES, [], path, SAMPLES_SCHEMA)
-    logger.info("%s, %d prompts", pairs["split"].value_counts().to_dict(), len(prompts))
 
 
 def take_pictures(named: Mapping[str, Path], chosen: pd.DataFrame) -> None:

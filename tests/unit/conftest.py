@@ -1,4 +1,4 @@
-"""One micro Stable Diffusion for all tests of the folder; models are loaded anew for each test."""
+"""One micro Stable Diffusion for all tests, loaded anew for each; one project, copied for each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from stages.training.batches import EncodedPairs
 from stages.training.lesson import Lesson
 from stages.training.train import Training
 from tests.tiny import IMAGE_SIZE_PX, MAX_TOKENS, TEXT_WIDTH, build_base, build_scheduler
+from tests.unit.stable_diffusion_project import build_encoded_project, enter_copy
 
 FINETUNE = {
     "method": "attn2",
@@ -72,6 +73,19 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "micro"
     build_base(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of stages that run a diffusion model, up to `encode`; enter a copy of it."""
+    folder = tmp_path_factory.mktemp("encoded") / "project"
+    build_encoded_project(folder)
+    return folder
+
+
+@pytest.fixture
+def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_copy(encoded_project, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -59,8 +59,11 @@ def write_pairs(pairs: pd.DataFrame, path: Path) -> None:
 
 
 def write_params(folder: Path) -> None:
-    """Write the shipped params.yaml, the table that it names, and that no subject is taught."""
+    """Write the shipped params.yaml, the table that it names, and that nothing else is given."""
     write_json({}, folder / paths.SUBJECT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare.take_no_pictures()
     (folder / "params.yaml").write_text(PARAMS.read_text())
     write_table(pd.DataFrame(columns=COLUMNS), folder / "data/extra_prompts.csv")
 

@@ -29,10 +29,8 @@ from stages.training import resume
 from tests.pictures import decode_levels, name_images, read_samples
 from tests.tiny import build_base
 from tests.unit.stable_diffusion_project import (
-    build_encoded_project,
     build_pairs,
     edit_params,
-    enter_copy,
     kill_after,
     write_pairs,
 )
@@ -55,18 +53,6 @@ def flip_byte(path: Path) -> None:
 
 def interrupt_merge(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module")
-def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoded") / "project"
-    build_encoded_project(folder)
-    return folder
-
-
-@pytest.fixture
-def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return enter_copy(encoded_project, tmp_path, monkeypatch)
 
 
 def test_encoded_rows_are_those_of_the_pairs(project: Path) -> None:

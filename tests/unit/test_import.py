@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from stages import encode, finetune, sample
+from stages import compare, embed, encode, finetune, sample, score
 from stages.commands import export
 from stages.config import paths
 from stages.config.mistakes import UserError
@@ -18,30 +19,16 @@ from stages.files.tables import read_json
 from stages.files.taught import name_taught, write_taught
 from tests import foreign
 from tests.pictures import decode_levels, read_samples
-from tests.tiny import build_base
+from tests.tiny import build_base, build_scorer
 from tests.unit.commands.test_export import draw
 from tests.unit.stable_diffusion_project import (
-    build_encoded_project,
     edit_params,
-    enter_copy,
     teach_subject,
 )
 
 MODEL = "models/tiny"
 ADAPTERS = [pytest.param(m, marks=pytest.mark.thorough) for m in ("lora", "hydra_lora")]
 LORA = {"rank": 2, "alpha": 5, "targets": ["to_k", "to_out.0"], "use_dora": False}
-
-
-@pytest.fixture(scope="module")
-def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoded") / "project"
-    build_encoded_project(folder)
-    return folder
-
-
-@pytest.fixture
-def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return enter_copy(encoded_project, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -87,6 +74,32 @@ def test_an_adapter_that_was_exported_and_imported_again_draws_the_same_pictures
     assert found["applied"] == "LoRA: 16 of 16 modules, rank 2, alpha 5, on U-Net"
     for name in ("validation_loss_before", "validation_loss_after"):
         assert found[name] == pytest.approx(losses[name], rel=1e-5)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("file", ["peft", "kohya", "diffusers"])
+def test_what_was_exported_and_imported_again_gets_the_same_verdict(
+    project: Path, file: str
+) -> None:
+    build_scorer(project / "models/tiny-scorer")
+    edit_params(project, "sample", images_per_in_domain_prompt=4)
+    embed.main()
+    sample_bytes("baseline")
+    method = "attn2" if file == "diffusers" else "lora"
+    train_sample_and_export(project, method=method, lora=LORA)
+    trained = score_and_compare()
+    assert abs(trained["difference"]).max() > 0
+    theirs = {
+        "peft": paths.FINETUNED,
+        "kohya": paths.EXPORTED / "lora.safetensors",
+        "diffusers": paths.EXPORTED / "pipeline",
+    }[file]
+    bring_in(project, str(shutil.move(theirs, f"theirs{theirs.suffix}")))
+    found = score_and_compare()
+    words = ["set", "num_prompts", "verdict"]
+    assert found[words].equals(trained[words])
+    for column in ("difference", "ci_low", "ci_high"):  # pictures differ by rounding at the most
+        np.testing.assert_allclose(found[column], trained[column], rtol=0, atol=2e-3)
 
 
 def test_the_base_as_import_draws_the_baseline(project: Path) -> None:
@@ -225,6 +238,14 @@ def train_sample_and_export(project: Path, **changes: object) -> bytes:
 def sample_bytes(variant: str) -> bytes:
     sample.main(variant)
     return paths.SAMPLES[variant].read_bytes()
+
+
+def score_and_compare() -> pd.DataFrame:
+    """The verdict of each set."""
+    for variant in paths.VARIANTS:
+        score.main(variant)
+    compare.main()
+    return pd.read_csv(paths.COMPARISON_TABLES / "by_set.csv")
 
 
 def read_levels(variant: str) -> np.ndarray:

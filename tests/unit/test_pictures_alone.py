@@ -51,8 +51,6 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         prompts.loc[1, "class"] = "cat"
         prompts.to_csv(paths.PROMPTS, index=False)
         embed.main()
-        for path in paths.HANDED_IN.values():
-            prepare.write_pictures(prepare.NO_SAMPLES, [], path, prepare.SAMPLES_SCHEMA)
         finetune.main()
         sample_score_and_compare()
     return folder

@@ -22,22 +22,10 @@ from stages.config.params import load_params
 from stages.files.tables import read_json
 from tests.fake_hub import COMMIT, write_cache
 from tests.pictures import decode_levels, read_samples
-from tests.unit.stable_diffusion_project import build_encoded_project, edit_params, enter_copy
+from tests.unit.stable_diffusion_project import edit_params
 
 MODEL = "models/tiny"
 LORA = {"rank": 2, "alpha": 5, "targets": ["to_k", "to_out.0"], "use_dora": False}
-
-
-@pytest.fixture(scope="module")
-def encoded_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoded") / "project"
-    build_encoded_project(folder)
-    return folder
-
-
-@pytest.fixture
-def project(encoded_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return enter_copy(encoded_project, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("method", ["attn2", "full"])
