@@ -40,7 +40,7 @@ TESTS: dict[str, dict[str, tuple[Path, str]]] = {
             IMPORTED,
             "test_an_adapter_that_does_not_fit_is_refused",
         ),
-        "tensors of another width": (IMPORTED, "test_a_single_file_that_does_not_fit_is_refused"),
+        "tensors of another width": (IMPORTED, "test_an_adapter_that_does_not_fit_is_refused"),
         "modules without one of their tensors; fewer than peft's config names": (
             IMPORTED,
             "test_half_of_the_modules_that_a_config_names_is_refused",
@@ -57,7 +57,7 @@ TESTS: dict[str, dict[str, tuple[Path, str]]] = {
         ),
         "peft's PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA, MiCA": (
             IMPORTED,
-            "test_an_adapter_that_does_not_fit_is_refused",
+            "test_an_adapter_whose_start_changed_the_base_is_refused",
         ),
         "a pipeline with another noise schedule or prediction type, or a config that computes "
         "otherwise": (

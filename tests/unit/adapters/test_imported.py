@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -430,6 +431,19 @@ def test_half_of_the_modules_that_a_config_names_is_refused(
     tensors = load_file(file)
     save_file(dict(list(tensors.items())[: len(tensors) // 2]), file)
     with pytest.raises(UserError, match=r"4 of 8 modules that its target_modules name are missing"):
+        read(base, tmp_path)
+
+
+def test_an_adapter_whose_start_changed_the_base_is_refused(
+    base: BaseParams, models: Models, tmp_path: Path
+) -> None:
+    adapted = get_peft_model(models.unet, LoraConfig(r=2, target_modules=["to_q"]))
+    disturb(adapted)
+    adapted.save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"init_lora_weights": "pissa_niter_4"}))
+    with pytest.raises(UserError, match="init_lora_weights is pissa_niter_4, which changed the b"):
         read(base, tmp_path)
 
 
