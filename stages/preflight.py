@@ -67,7 +67,7 @@ def main() -> None:
 def take_pictures_alone(params: Params) -> None:
     """Look at pictures that were handed in, and at what judges them: no base is needed."""
     base = params.chosen
-    if scorer := describe_scorer(base.scorer, base.scorer_pretrained):
+    if scorer := describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision):
         require_model(scorer)
     intake = take_in_pictures(params.pictures.named)
     open_scorer(params)

@@ -3,7 +3,7 @@
 Each difference of a prompt's pictures, paired by noise, is a draw; prompts weigh the same. So a
 class can be judged by pictures of few prompts, but nothing is said of other prompts. Why these
 intervals, and how often they are right: docs/adr/0027-two-claims.md. Where pictures are not paired,
-each side's of a prompt are draws of their own: docs/adr/0032-pictures-alone.md.
+each side's of a prompt are draws of their own: docs/adr/0035-pictures-alone.md.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 The prompts are still shared, so a prompt's difference is that of its two means, and claims about
 prompts like these go as with pairs: one value a prompt. Claims about these prompts add up what each
-side's pictures vary. Why, and how often that is right: docs/adr/0032-pictures-alone.md.
+side's pictures vary. Why, and how often that is right: docs/adr/0035-pictures-alone.md.
 """
 
 from collections.abc import Mapping, Sequence
