@@ -3,7 +3,7 @@
     stage      reads -> writes; V is baseline or finetuned
     check      params.yaml, names of source files -> data/checked.json, which changes with the files
     preflight  pictures, prompts, base, scorer -> data/chosen.csv, left_out.csv, subject.json
-    prepare    chosen pictures, prompts -> data/pairs.parquet, data/prompts.csv
+    prepare    chosen pictures, prompts -> data/pairs.parquet, data/prompts.csv, data/handed_in/
     embed      pairs, scorer -> data/image_embeds.safetensors
     encode     pairs, VAE, text encoder -> data/latents.safetensors, data/prompt_embeds.safetensors
     finetune   what `encode` wrote, base -> models/finetuned/, plots/data/: losses, finetune.json

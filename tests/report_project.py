@@ -440,6 +440,7 @@ def write_verdict(folder: Path, baseline: pd.DataFrame, finetuned: pd.DataFrame)
         "headline": "Better on in-domain prompts, worse on marketing prompts",
         "sentence": "On 50 in-domain prompts the fine-tuned model is better (95 % interval).",
         "warning": f"Collapse: {num_black} black." if num_black else "",
+        "is_paired": True,
         "counts": counts,
         "subject_similarity_of_pictures": SIMILARITY_OF_PICTURES
         if SUBJECT_SIMILARITY in baseline
