@@ -99,7 +99,7 @@ def describe_run(params: Params, num_pictures: int) -> str:
 def list_models(params: Params) -> list[Model]:
     """Base and scorer, as far as they are folders or on the hub."""
     base = params.chosen
-    scorer = describe_scorer(base.scorer, base.scorer_pretrained)
+    scorer = describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     return [describe_base(base), *([scorer] if scorer else [])]
 
 
@@ -126,7 +126,7 @@ def require_models(params: Params) -> None:
     if problems:
         raise UserError("\n".join(problems))
     if base.scorer.startswith(LOCAL_PREFIX):
-        load_scorer(base.scorer, base.scorer_pretrained)
+        load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
 
 
 def is_missing(model: Model) -> bool:
