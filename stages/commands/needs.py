@@ -19,7 +19,7 @@ from stages.base.device import choose_device, describe_device, require_device
 from stages.commands.measured import count_weights, find_measured
 from stages.config.mistakes import UserError, enumerate_keys
 from stages.config.params import Params, load_params
-from stages.files.hub import Model, is_local, require_model
+from stages.files.hub import Missing, Model, find_missing, is_local
 from stages.files.taught import name_taught
 from stages.sampling.batches import count_pictures
 from stages.scoring.scorer import LOCAL_PREFIX, describe_scorer, load_scorer
@@ -29,6 +29,10 @@ GB, GIB = 1e9, 2**30
 STATE_BYTES = {"adamw": 16, "adamw_8bit": 10}
 """Of a trained weight: float32 itself, its gradient, and the optimizer's two averages."""
 MEASURE = "`make gpu` measures a step and a picture on a GPU; elsewhere the first run tells"
+
+
+Found = list[tuple[Model, Missing]]
+"""Models, and what of each is not here."""
 
 
 def describe_needs(base: str, problems: list[str]) -> dict[str, str]:
@@ -49,13 +53,14 @@ def describe_needs(base: str, problems: list[str]) -> dict[str, str]:
     rows = {"device": describe_computer()}
     if params := look(read_params, base):
         look(require_device, params.chosen)
-        look(require_models, params)
+        models = look(find_models, params) or []
+        look(require_models, params, models)
         num_pictures = look(count_samples, params) or 0
         rows["run"] = describe_run(params, num_pictures)
-        rows["models"] = describe_models(params)
+        rows["models"] = describe_models(params, models)
         rows["data"] = look(describe_data, params)
         rows["memory"] = look(describe_memory, params)
-        rows["disk"] = look(describe_disk, params, num_pictures)
+        rows["disk"] = look(describe_disk, params, num_pictures, count_downloads(models))
         rows["time"] = describe_time(params, num_pictures)
     return {name: text or "see above" for name, text in rows.items()}
 
@@ -96,42 +101,35 @@ def describe_run(params: Params, num_pictures: int) -> str:
     )
 
 
-def list_models(params: Params) -> list[Model]:
-    """Base and scorer, as far as they are folders or on the hub."""
+def find_models(params: Params) -> Found:
+    """Base and scorer, as far as they are folders or on the hub, and what of them is not here."""
     base = params.chosen
     scorer = describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
-    return [describe_base(base), *([scorer] if scorer else [])]
+    models = [describe_base(base), *([scorer] if scorer else [])]
+    return [(model, find_missing(model)) for model in models]
 
 
-def describe_models(params: Params) -> str:
+def describe_models(params: Params, found: Found) -> str:
     """Base and scorer: here, or the one command that brings them."""
-    commands = [model.download_command for model in list_models(params) if is_missing(model)]
-    if commands:
-        return f"not in {constants.HF_HUB_CACHE}; this fetches them:\n{' && '.join(commands)}"
-    return f"{params.chosen.model} and {params.chosen.scorer}"
+    absent = [model for model, missing in found if missing.files]
+    commands = [model.download_command for model in absent if not is_local(model.name)]
+    if not commands:
+        return f"{params.chosen.model} and {params.chosen.scorer}"
+    size = sum(missing.num_bytes for _, missing in found)
+    what = f"{size / GB:.2f} GB are" if size else "some is"
+    return f"{what} not in {constants.HF_HUB_CACHE}; this fetches it:\n{' && '.join(commands)}"
 
 
-def require_models(params: Params) -> None:
-    """Ask the hub for what is not here; nothing is downloaded.
+def require_models(params: Params, found: Found) -> None:
+    """Refuse models that are not whole, or neither here nor to be had.
 
     Raises:
-        UserError: A line for each that is not whole, or neither here nor to be had.
+        UserError: A line for each.
     """
-    base, problems = params.chosen, []
-    for model in list_models(params):
-        try:
-            require_model(model)
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
+    if problems := [missing.problem for _, missing in found if missing.problem]:
         raise UserError("\n".join(problems))
-    if base.scorer.startswith(LOCAL_PREFIX):
-        load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
-
-
-def is_missing(model: Model) -> bool:
-    """Whether the run would download some of a model."""
-    return not is_local(model.name) and bool(model.list_missing())
+    if params.chosen.scorer.startswith(LOCAL_PREFIX):
+        load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
 
 
 def describe_data(params: Params) -> str:
@@ -195,7 +193,15 @@ def measure_memory() -> tuple[int, int]:
     return memory.available, memory.total
 
 
-def describe_disk(params: Params, num_pictures: int) -> str:
+def count_downloads(found: Found) -> int:
+    """Bytes of models that would come onto the disk of this folder, rather than another."""
+    cache = Path(constants.HF_HUB_CACHE)
+    above = next(path for path in (cache, *cache.absolute().parents) if path.exists())
+    is_here = above.stat().st_dev == Path.cwd().stat().st_dev
+    return sum(missing.num_bytes for _, missing in found) if is_here else 0
+
+
+def describe_disk(params: Params, num_pictures: int, num_downloaded: int) -> str:
     """What the run writes at most, and what is free.
 
     Raises:
@@ -207,11 +213,11 @@ def describe_disk(params: Params, num_pictures: int) -> str:
     latents = num_pairs * 2 * 4 * 4 * (side // 8) ** 2  # means and deviations in float32
     _, trained = count_weights(params) or (0, 0)
     weights = trained * 4 * 5  # a checkpoint of weights and two moments, and what it replaces
-    needed = 2 * (pixels + latents + weights)  # here and in DVC's cache
+    needed = 2 * (pixels + latents + weights) + num_downloaded  # here and in DVC's cache
     free = shutil.disk_usage(Path.cwd()).free
     text = (
         f"the run writes up to {needed / GB:.2f} GB (counted: pictures, latents and weights, here "
-        f"and in DVC's cache), downloads apart; {free / GB:.1f} GB are free"
+        f"and in DVC's cache, and models to download); {free / GB:.1f} GB are free"
     )
     if needed > free:
         raise UserError(f"disk: {text}; free some, or remove old results by `dvc gc --workspace`")

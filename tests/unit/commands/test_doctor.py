@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from stages.base.components import load_unet
 from stages.commands import doctor, measured, needs
 from stages.config import paths
 from stages.config.params import load_params
+from stages.files.hub import Missing
 from stages.files.tables import read_json
 from tests.stable_diffusion import build_unet
 from tests.tiny import build_scorer
@@ -153,7 +155,7 @@ def test_a_model_that_cannot_be_had_is_named_with_what_fetches_it(
     assert code == 1
     assert head[0].startswith(f"error: base model {HUB_NAME} (bases.*.model): ")
     assert "HF_HUB_OFFLINE is set" in head[0]
-    assert f"this fetches them: hf download {HUB_NAME} --revision {'1' * 40} " in rows["models"]
+    assert f"this fetches it: hf download {HUB_NAME} --revision {'1' * 40} " in rows["models"]
     assert "not known until the base is here" in rows["memory"]
 
 
@@ -161,11 +163,15 @@ def test_a_model_that_the_run_will_download_is_no_obstacle(
     ask, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(needs, "require_model", lambda _: None)
+    small = float(re.search(r"up to ([\d.]+) GB", ask()[2]["disk"])[1])
+    missing = Missing(("unet/config.json",), num_bytes=5 * 10**9)
+    monkeypatch.setattr(needs, "find_missing", lambda _: missing)
     edit_params(project, "bases", tiny={"model": HUB_NAME})
     code, _, rows = ask()
     assert code == 0
-    assert f"this fetches them: hf download {HUB_NAME} --include" in rows["models"]
+    assert rows["models"].startswith(f"5.00 GB are not in {tmp_path}/hub; this fetches it: hf dow")
+    large = float(re.search(r"up to ([\d.]+) GB", rows["disk"])[1])
+    assert large - small == pytest.approx(5, abs=0.02)
 
 
 def test_a_scorer_that_is_not_there_is_named(ask, project: Path) -> None:
@@ -241,7 +247,7 @@ def test_the_disk_is_enough_for_what_a_run_writes(project: Path) -> None:
     written = [paths.LATENTS, paths.FINETUNED, paths.PAIRS, *paths.SAMPLES.values()]
     files = [file for path in written for file in ([path] if path.is_file() else path.iterdir())]
     num_bytes = sum(file.stat().st_size for file in files)
-    text = needs.describe_disk(load_params(), num_pictures=4)
+    text = needs.describe_disk(load_params(), 4, 0)
     counted = float(text.partition("up to ")[2].partition(" GB")[0]) * 1e9
     assert num_bytes < counted + 1e7  # it is told to 10 MB
     assert counted < 20 * num_bytes + 1e7
