@@ -19,6 +19,7 @@ import pandas as pd
 
 from stages.config import paths
 from stages.files.tables import write_table
+from stages.prepare import take_no_pictures
 from tests.bench.turns import Round
 from tests.tiny import build_scorer
 from tests.unit.stable_diffusion_project import build_project, edit_params
@@ -101,6 +102,8 @@ def measure_processes(folder: Path) -> list[Round]:
         "protocol": "paper",
     }
     write_table(pd.DataFrame(prompt), folder / paths.PROMPTS)
+    with contextlib.chdir(folder):
+        take_no_pictures()
     rounds = []
     for _ in range(NUM_ROUNDS):
         seconds = []

@@ -104,6 +104,41 @@ def test_pictures_that_one_experiment_lacks_are_refused_and_sets_left_out():
         align_arms({"a": [scores], "b": [scores[1:]]})
 
 
+def test_arms_that_do_not_pair_are_told_apart_by_wider_intervals_of_unequal_numbers():
+    rng = np.random.default_rng(6)
+    prompts = draw_prompts(rng)
+    base, tuned = draw_arm(rng, prompts), draw_arm(rng, prompts, gain=0.02)
+    fewer = tuned[tuned["index"] < NUM_PICTURES - 1]
+    arms = align_arms({"base": [base], "tuned": [fewer]}, is_paired=False)
+    duels = compare_arms(arms, FACTS, PARAMS)
+    gain = (
+        fewer.groupby("prompt_id")["clip_cosine"].mean()
+        - base.groupby("prompt_id")["clip_cosine"].mean()
+    )
+    assert duels["difference"].iloc[0] == pytest.approx(-gain.mean(), abs=1e-12)
+    assert duels["num_images"].iloc[0] == len(fewer)
+
+    shared = rng.normal(0, 0.05, (NUM_PROMPTS, NUM_PICTURES))  # the same noise on both sides
+    own = rng.normal(0, 0.01, shared.shape)
+    both = {"base": [make_scores(prompts + shared)], "tuned": [make_scores(prompts + shared + own)]}
+    paired = compare_arms_by_class(align_arms(both), PARAMS)
+    independent = compare_arms_by_class(align_arms(both, is_paired=False), PARAMS, is_paired=False)
+    np.testing.assert_allclose(independent["difference"], paired["difference"], atol=1e-12)
+    widths = [(table["ci_high"] - table["ci_low"]).to_numpy() for table in (paired, independent)]
+    assert (widths[1] > 3 * widths[0]).all()
+
+
+def test_arms_that_do_not_pair_need_the_same_prompts_and_may_be_picked_by_halves():
+    rng = np.random.default_rng(7)
+    prompts = draw_prompts(rng)
+    base, good = draw_arm(rng, prompts), draw_arm(rng, prompts, gain=0.05)
+    with pytest.raises(UserError, match="good: its prompts are not those of base"):
+        align_arms({"base": [base], "good": [good[good["prompt_id"] != "p03"]]}, is_paired=False)
+    fewer = good[good["index"] < 2]
+    arms = align_arms({"base": [base], "good": [fewer]}, is_paired=False)
+    assert pick_best(arms, split_prompts(arms["base"][0], 0)) == "good"
+
+
 def test_halves_are_equal_within_each_class_and_the_same_again():
     scores = make_scores(np.zeros((NUM_PROMPTS, NUM_PICTURES)))
     first = split_prompts(scores, 7)
