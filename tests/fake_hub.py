@@ -14,12 +14,31 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import constants
 
+from stages.files.hub import Model
+
+NAME = "somebody/model"
+UNET = "unet/diffusion_pytorch_model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISION = re.compile("/(?:revision|resolve|tree)/([^/]+)")
 LARGE = "/large/"
 """Before the hash of a large file, at its own host."""
 NOWHERE = "http://127.0.0.1:9"
 """Nobody listens there."""
+
+
+def build_model(**changes: object) -> Model:
+    """A model on the hub of which two files are wanted."""
+    values = {
+        "what": "base model",
+        "key": "bases.*.model",
+        "revision_key": "bases.*.revision",
+        "name": NAME,
+        "revision": COMMIT,
+        "wanted": (("unet/config.json",), (UNET,)),
+        "patterns": ["*.json", UNET],
+        "setting": "bases.*.model: FOLDER",
+    }
+    return Model(**(values | changes))
 
 
 def write_cache(cache: Path, name: str, files: Mapping[str, bytes], ref: str = "main") -> Path:

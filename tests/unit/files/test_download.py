@@ -10,27 +10,20 @@ from safetensors.numpy import save
 from stages.config.mistakes import UserError
 from stages.files.download import fetch_model
 from stages.files.hub import Model, find_missing
-from tests.fake_hub import COMMIT, NOWHERE, FakeHub, point_at, serve_hub, write_cache
+from tests.fake_hub import (
+    NAME,
+    NOWHERE,
+    UNET,
+    FakeHub,
+    build_model,
+    point_at,
+    serve_hub,
+    write_cache,
+)
 
-NAME = "somebody/model"
-UNET = "unet/diffusion_pytorch_model.safetensors"
 WEIGHTS = save({"w": np.arange(5000, dtype=np.float32)})
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
 FILES = {"unet/config.json": b"{}", "unet/more.json": b"[]", "notes.md": b"", UNET: WEIGHTS}
-
-
-def build_model(**changes: object) -> Model:
-    values = {
-        "what": "base model",
-        "key": "bases.*.model",
-        "revision_key": "bases.*.revision",
-        "name": NAME,
-        "revision": COMMIT,
-        "wanted": (("unet/config.json",), (UNET,)),
-        "patterns": ["*.json", UNET],
-        "setting": "bases.*.model: FOLDER",
-    }
-    return Model(**(values | changes))
 
 
 @pytest.fixture

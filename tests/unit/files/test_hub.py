@@ -10,30 +10,24 @@ from safetensors.numpy import save
 
 from stages.config.mistakes import UserError
 from stages.files.hub import Missing, Model, find_missing, require_model
-from tests.fake_hub import COMMIT, NOWHERE, FakeHub, point_at, serve_hub, write_cache
+from tests.fake_hub import (
+    COMMIT,
+    NAME,
+    NOWHERE,
+    UNET,
+    FakeHub,
+    build_model,
+    point_at,
+    serve_hub,
+    write_cache,
+)
 
-NAME = "somebody/model"
-UNET = "unet/diffusion_pytorch_model.safetensors"
 WANTED = (("unet/config.json",), ("vocab.json", "tokenizer.json"), (UNET,))
 WEIGHTS = save({"w": np.zeros(3, np.float32)})
 ALL = {"unet/config.json": b"{}", "vocab.json": b"{}", UNET: WEIGHTS}
 SHARDS = [UNET.replace(".s", f"-0000{number}-of-00002.s") for number in (1, 2)]
 INDEX = json.dumps({"weight_map": {f"w{i}": s.split("/")[1] for i, s in enumerate(SHARDS)}})
 FILES = {"unet/config.json": b"{}", UNET: WEIGHTS}
-
-
-def build_model(**changes: object) -> Model:
-    values = {
-        "what": "base model",
-        "key": "bases.*.model",
-        "revision_key": "bases.*.revision",
-        "name": NAME,
-        "revision": COMMIT,
-        "wanted": (("unet/config.json",), (UNET,)),
-        "patterns": ["*.json", UNET],
-        "setting": "bases.*.model: FOLDER",
-    }
-    return Model(**(values | changes))
 
 
 def build_whole(revision: str | None = None, **changes: object) -> Model:
