@@ -1,4 +1,4 @@
-"""Build the tiny base and its scorer from nothing: `make tiny`, or `python -m stages.tiny --help`.
+"""Build the tiny base, its scorer and its guide from nothing: `make tiny`, or `python -m stages.tiny --help`.
 
 Not a stage of the pipeline: what it makes is committed, and only whoever changes the drawings or
 the recipe runs it. Parts that are finished are not trained again; a part that was killed goes on
@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-from stages.config.params import load_params
+from stages.config.params import FinetuneParams, load_params
 from stages.files.tensors import write_tensors
 from stages.run.entry import run_stage
 from stages.tiny import recipe
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--photographs",
         type=Path,
-        help="CIFAR-10 as parquet (columns img, label): the VAE and the scorer learn from it too",
+        help="CIFAR-10 as parquet (columns img, label): the VAE and both CLIPs learn from it too",
     )
     arguments = parser.parse_args()
     for part in BUILDERS if "all" in arguments.parts else arguments.parts:
@@ -70,9 +70,13 @@ def build_denoiser(_photographs: Path | None) -> None:
 
 
 def build_scorer(photographs: Path | None) -> None:
-    """Train the scorer and write it."""
-    mixture, tokenizer = _load_sets(photographs, illustration=0.4, photo=0.2), _load_tokenizer()
-    save_scorer(train_scorer(mixture, tokenizer), tokenizer, recipe.SCORER)
+    """Train the scorer, which judges, and write it."""
+    _build_clip("scorer", recipe.SCORER_TRAINING, recipe.SCORER, photographs)
+
+
+def build_guide(photographs: Path | None) -> None:
+    """Train the guide, for CLIP-guided sampling, and write it."""
+    _build_clip("guide", recipe.GUIDE_TRAINING, recipe.GUIDE, photographs)
 
 
 def measure(_photographs: Path | None) -> None:
@@ -84,8 +88,14 @@ BUILDERS = {
     "vae": build_vae,
     "denoiser": build_denoiser,
     "scorer": build_scorer,
+    "guide": build_guide,
     "measure": measure,
 }
+
+
+def _build_clip(name: str, plan: FinetuneParams, folder: Path, photographs: Path | None) -> None:
+    mixture, tokenizer = _load_sets(photographs, illustration=0.4, photo=0.2), _load_tokenizer()
+    save_scorer(train_scorer(name, plan, mixture, tokenizer), tokenizer, folder)
 
 
 def _load_sets(photographs: Path | None, illustration: float = 0.8, photo: float = 0.1) -> Mixture:

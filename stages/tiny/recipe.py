@@ -13,6 +13,7 @@ SCRATCH = Path("scratch/tiny")
 """Drawn pictures, latents and checkpoints; removed by hand once the models are good."""
 GENERATOR = Path("models/tiny")
 SCORER = Path("models/tiny-scorer")
+GUIDE = Path("models/tiny-guide")
 
 IMAGE_SIZE_PX = 64
 MAX_TOKENS = 32
@@ -59,3 +60,5 @@ DENOISER = _plan(
 SCORER_TRAINING = _plan(
     max_train_steps=2600, train_batch_size=128, learning_rate=1.5e-3, adam_weight_decay=0.05
 )
+GUIDE_TRAINING = SCORER_TRAINING.model_copy(update={"seed": 1})
+"""Of the CLIP that guides sampling: the scorer, which judges, must not have led to what it sees."""

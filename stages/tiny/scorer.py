@@ -1,7 +1,8 @@
-"""The scorer: an open_clip model, trained on both looks and, where given, on photographs.
+"""The scorer and the guide: open_clip models, trained on both looks and, where given, photographs.
 
 A small residual network with CLIP's attention pooling for pictures, a transformer for text. Nothing
-of it is shared with the generator but the tokenizer.
+of it is shared with the generator but the tokenizer. The two differ in their seed: of the weights
+before training, and of the pictures in each batch.
 """
 
 import json
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
+from stages.config.params import FinetuneParams
 from stages.tiny import recipe
 from stages.tiny.denoiser import tokenize
 from stages.tiny.drawings import Mixture
@@ -22,8 +24,8 @@ from stages.tiny.lesson import DEVICE, autocast, train_part
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
-def build_config(tokenizer: CLIPTokenizer) -> dict:
-    """open_clip's configuration of the scorer, without a name of ours in it."""
+def build_config(tokenizer: CLIPTokenizer, folder: Path) -> dict:
+    """open_clip's configuration of a scorer that lies in `folder`."""
     return {
         "model_cfg": {
             "embed_dim": 128,
@@ -36,7 +38,7 @@ def build_config(tokenizer: CLIPTokenizer) -> dict:
             "text_cfg": {
                 "context_length": recipe.MAX_TOKENS,
                 "vocab_size": len(tokenizer),
-                "hf_tokenizer_name": "models/tiny-scorer",
+                "hf_tokenizer_name": str(folder),
                 "width": 128,
                 "heads": 4,
                 "layers": 2,
@@ -46,11 +48,12 @@ def build_config(tokenizer: CLIPTokenizer) -> dict:
     }
 
 
-def train_scorer(mixture: Mixture, tokenizer: CLIPTokenizer) -> open_clip.CLIP:
-    """Train contrastively on captioned pictures."""
-    plan = recipe.SCORER_TRAINING
+def train_scorer(
+    name: str, plan: FinetuneParams, mixture: Mixture, tokenizer: CLIPTokenizer
+) -> open_clip.CLIP:
+    """Train contrastively on captioned pictures; `name` is its checkpoint's."""
     torch.manual_seed(plan.seed)
-    model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"])
+    model = open_clip.CLIP(**build_config(tokenizer, recipe.SCORER)["model_cfg"])
     ids = tokenize(tokenizer, mixture.captions)
 
     def compute_loss(generator: torch.Generator) -> Tensor:
@@ -61,7 +64,7 @@ def train_scorer(mixture: Mixture, tokenizer: CLIPTokenizer) -> open_clip.CLIP:
             text_embeds = model.encode_text(ids[rows].to(DEVICE))
         return contrast(image_embeds.float(), text_embeds.float(), model.logit_scale.exp())
 
-    train_part("scorer", plan, model, compute_loss)
+    train_part(name, plan, model, compute_loss)
     return model
 
 
@@ -99,7 +102,7 @@ def augment(pixel_values: Tensor, generator: torch.Generator) -> Tensor:
 def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write config, float16 weights and tokenizer in the layout of open_clip's `local-dir:`."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = build_config(tokenizer)
+    config = build_config(tokenizer, folder)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {name: value.contiguous() for name, value in model.cpu().half().state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
