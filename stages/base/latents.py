@@ -47,9 +47,13 @@ def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     Returns:
         Images (B, 3, H, W), clamped to [0, 1]; values that are not finite stay so.
     """
+    return torch.cat([decode_part(vae, part) for part in latents.split(DECODE_BATCH_SIZE)])
+
+
+def decode_part(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """As `decode_latents`, of few pictures, in the VAE's precision and with a gradient if asked."""
     unscaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
-    decoded = [vae.decode(part).sample for part in unscaled.split(DECODE_BATCH_SIZE)]
-    return (torch.cat(decoded).float() / 2 + 0.5).clamp(0, 1)
+    return (vae.decode(unscaled).sample / 2 + 0.5).clamp(0, 1)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -281,6 +281,8 @@ class BaseParams(Section):
     scorer: Text
     scorer_pretrained: Maybe[Text]
     scorer_revision: Maybe[Text]
+    guide: Text
+    guide_pretrained: Maybe[Text]
     resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]
     precision: Literal["fp32", "bf16", "fp16"]
     learning_rates: LearningRates

@@ -1,6 +1,7 @@
 """The sampling loop: unit-normal latents to clean ones, with diffusers' schedulers."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from diffusers import (
 from torch import Tensor
 
 from stages.config.params import DenoiseParams
+from stages.sampling.clip_guidance import Leader
 from stages.sampling.guidance import apply_guidance
 
 SCHEDULERS = {
@@ -38,8 +40,9 @@ def denoise(
     embeds: tuple[Tensor, Tensor],
     params: DenoiseParams,
     generators: Sequence[torch.Generator],
+    leader: Leader | None = None,
 ) -> Tensor:
-    """Denoise latents under classifier-free guidance.
+    """Denoise latents under classifier-free guidance, and CLIP's if there is a leader.
 
     Args:
         unet: On the device to compute on, in the precision to compute in.
@@ -48,6 +51,7 @@ def denoise(
         embeds: `negative_prompt_embeds` and `prompt_embeds`, (B, L, D) each.
         params: Guidance scale and number of steps.
         generators: One a picture, for schedulers that draw noise at each step.
+        leader: Changes each prediction.
 
     Returns:
         Scaled latents (B, 4, h, w), float32 whatever the precision of the U-Net.
@@ -56,18 +60,28 @@ def denoise(
     is_guided = params.guidance_scale > 1
     context = torch.cat(embeds) if is_guided else embeds[1]
     context = context.to(unet.device, dtype)
+
+    def predict(noisy_latents: Tensor, timestep: Tensor) -> Tensor:
+        model_input = torch.cat([noisy_latents] * 2) if is_guided else noisy_latents
+        model_pred = unet(
+            model_input.to(dtype), timestep, encoder_hidden_states=context
+        ).sample.float()
+        if not is_guided:
+            return model_pred
+        return apply_guidance(*model_pred.chunk(2), params.guidance_scale)
+
     set_timesteps(noise_scheduler, params.num_inference_steps)
     latents = latents.to(unet.device) * noise_scheduler.init_noise_sigma
     # The scheduler's tables are on the CPU: with a GPU's timestep, each look waits for the GPU.
     for timestep, on_device in zip(
         noise_scheduler.timesteps, noise_scheduler.timesteps.to(unet.device), strict=True
     ):
-        model_input = torch.cat([latents, latents]) if is_guided else latents
-        model_input = noise_scheduler.scale_model_input(model_input, timestep).to(dtype)
-        model_pred = unet(model_input, on_device, encoder_hidden_states=context).sample.float()
-        if is_guided:
-            uncond, text = model_pred.chunk(2)
-            model_pred = apply_guidance(uncond, text, params.guidance_scale)
+        noisy = noise_scheduler.scale_model_input(latents, timestep)
+        ask = partial(predict, timestep=on_device)
+        if leader is None:
+            model_pred = ask(noisy)
+        else:
+            model_pred = leader.lead(ask, noisy, noise_scheduler, timestep)
         latents = noise_scheduler.step(
             model_pred, timestep, latents, generator=list(generators)
         ).prev_sample

@@ -21,6 +21,7 @@ from stages.base.components import (
 from stages.base.device import choose_device, choose_precision
 from stages.base.latents import decode_latents, measure_latents, to_uint8
 from stages.config.params import BaseParams, DenoiseParams
+from stages.sampling.clip_guidance import Guide, Leader
 from stages.sampling.context import project_context_once
 from stages.sampling.denoise import build_scheduler, denoise
 from stages.sampling.experts import average_experts, note_experts, watch_routers
@@ -53,6 +54,7 @@ class Sampler:
         prompt_embeds: (L, D) of each prompt, of "", and of the negative prompt if there is one.
         params: Steps and guidance.
         resolution_px: Side of the pictures.
+        guide: What leads the pictures, if there is one.
     """
 
     unet: UNet2DConditionModel
@@ -61,6 +63,7 @@ class Sampler:
     prompt_embeds: Mapping[str, Tensor]
     params: DenoiseParams
     resolution_px: int
+    guide: Guide | None = None
 
 
 def build_sampler(
@@ -69,6 +72,7 @@ def build_sampler(
     unet: UNet2DConditionModel,
     prompt_embeds: Mapping[str, Tensor],
     vae: AutoencoderKL | None = None,
+    guide: Guide | None = None,
 ) -> Sampler:
     """The base's own parts around a U-Net, which is cast and moved to the device.
 
@@ -89,6 +93,7 @@ def build_sampler(
         prompt_embeds=prompt_embeds,
         params=params,
         resolution_px=base.resolution_px,
+        guide=guide,
     )
 
 
@@ -99,9 +104,11 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
     text = torch.stack([sampler.prompt_embeds[prompt] for prompt in prompts])  # (B, L, D)
     uncond = sampler.prompt_embeds[sampler.params.negative_prompt or ""].expand_as(text)
     noise_scheduler = copy.deepcopy(sampler.noise_scheduler)  # it counts its steps
+    guide, vae, params = sampler.guide, sampler.vae, sampler.params
+    leader = Leader.of(guide, vae, prompts) if guide else None
     with note_experts() as noted:
         latents = denoise(
-            sampler.unet, noise_scheduler, latents, (uncond, text), sampler.params, generators
+            sampler.unet, noise_scheduler, latents, (uncond, text), params, generators, leader
         )
     images = decode_latents(sampler.vae, latents)
     is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
