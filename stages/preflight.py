@@ -11,6 +11,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 from transformers import CLIPTokenizer
@@ -26,18 +27,19 @@ from stages.base.components import (
     load_text_encoder,
 )
 from stages.base.device import choose_device, describe_device, require_device
+from stages.base.identity import fingerprint_weights
 from stages.base.prompts import find_cut_text
 from stages.config import paths
 from stages.config.mistakes import UserError, show
 from stages.config.notation import format_count
 from stages.config.params import FinetuneParams, Params, load_params
 from stages.files.download import fetch_model
-from stages.files.hub import require_model
+from stages.files.hub import Model, require_model
 from stages.files.tables import write_table
 from stages.files.taught import Taught, name_taught, write_taught
 from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
-from stages.scoring.scorer import describe_scorer, load_scorer
+from stages.scoring.scorer import Scorer, describe_scorer, load_scorer
 from stages.sources.handed_in import take_in_pictures
 from stages.sources.intake import Intake, build_all_prompts, open_all, take_in
 from stages.sources.notes import Note
@@ -84,10 +86,12 @@ def require_all(params: Params, taught: Taught | None) -> None:
     """
     base = params.chosen
     scorer = describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
+    guide = describe_guide(params)
     looks: list[Callable[[], object]] = [
         lambda: require_device(base),
         lambda: require_model(describe_base(base)),
         lambda: scorer and require_model(scorer),
+        lambda: guide and require_model(guide),
         lambda: build_all_prompts(params, taught),
         lambda: open_all(params, taught),
         lambda: require_optimizer(params.finetune),
@@ -100,6 +104,17 @@ def require_all(params: Params, taught: Taught | None) -> None:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
+
+
+def describe_guide(params: Params) -> Model | None:
+    """What a guide on the hub consists of; None for one in a folder, or where none guides."""
+    base = params.chosen
+    if not params.sample.clip_guidance_scale:
+        return None
+    found = describe_scorer(base.guide, base.guide_pretrained)
+    names = {"what": f"guide {base.guide}", "key": "bases.*.guide"}
+    names["setting"] = "bases.*.guide: local-dir:FOLDER, guide_pretrained: none"
+    return found and replace(found, **names)
 
 
 def require_optimizer(finetune: FinetuneParams) -> None:
@@ -135,7 +150,35 @@ def open_scorer(params: Params) -> None:
     """Load the scorer and the extra metrics, and drop them again."""
     base = params.chosen
     scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
+    if params.sample.clip_guidance_scale:
+        check_guide(params, scorer)
     load_extra_metrics(params.score.extra_metrics, scorer.device)
+
+
+def check_guide(params: Params, scorer: Scorer) -> None:
+    """Refuse a guide that is the scorer by its weights, unless that is wanted; and the reverse.
+
+    Raises:
+        UserError: `sample.guide_is_scorer` is not what is the case, or the guide can't be loaded.
+    """
+    base, is_wanted = params.chosen, params.sample.guide_is_scorer
+    try:
+        guide = load_scorer(base.guide, base.guide_pretrained)
+    except UserError as error:
+        raise UserError(f"bases.*.guide: {error}") from None
+    is_scorer = fingerprint_weights(guide.model) == fingerprint_weights(scorer.model)
+    logger.info("preflight: guide %s%s", base.guide, ", which judges, too" if is_scorer else "")
+    if is_scorer and not is_wanted:
+        raise UserError(
+            f"sample.guide_is_scorer: should be true: the guide {base.guide} has the weights of "
+            f"the scorer {base.scorer}, which would judge where it led; better name another CLIP "
+            "in bases.*.guide"
+        )
+    if is_wanted and not is_scorer:
+        raise UserError(
+            f"sample.guide_is_scorer: should be false: the guide {base.guide} is not the scorer "
+            f"{base.scorer}"
+        )
 
 
 def check_words(params: Params, intake: Intake, taught: Taught | None) -> None:

@@ -127,7 +127,7 @@ def describe(params: Params, inputs: Inputs) -> About:
         scorer=describe_scorer(params),
         headline=verdict["headline"],
         sentence=" ".join([verdict["sentence"], describe_null_control(params, inputs)]).strip(),
-        warning=verdict["warning"],
+        warning=" ".join(filter(None, [verdict["warning"], warn_of_guide(params)])),
         confidence_level=params.compare.confidence_level,
         settings=list_settings(params, inputs.finetune["learning_rate"], handed_in),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},
@@ -156,9 +156,20 @@ def name_handed_in() -> dict[str, str]:
 
 
 def describe_scorer(params: Params) -> str:
-    """The scorer's name and weights."""
-    parts = (params.chosen.scorer, params.chosen.scorer_pretrained)
-    return ", ".join(part for part in parts if part)
+    """The scorer's name and weights; what led the pictures, if anything did."""
+    base, scale = params.chosen, params.sample.clip_guidance_scale
+    led = f"led by {base.guide} at scale {scale:g}" if scale else None
+    return ", ".join(part for part in (base.scorer, base.scorer_pretrained, led) if part)
+
+
+def warn_of_guide(params: Params) -> str:
+    """That the scores are of no use, where the scorer led the pictures to them."""
+    if not (params.sample.clip_guidance_scale and params.sample.guide_is_scorer):
+        return ""
+    return (
+        "The scorer judges pictures that it led itself (sample.guide_is_scorer): its scores rise "
+        "without the pictures getting better, and every verdict here is circular."
+    )
 
 
 def list_settings(

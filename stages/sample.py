@@ -30,6 +30,7 @@ from stages.run.peaks import watch_part
 from stages.run.processes import get_rank, is_main_process, join_processes
 from stages.run.scratch import hash_code, mark_finished, use_folder
 from stages.sampling.batches import count_pictures, plan_pictures, publish, sample_table
+from stages.sampling.clip_guidance import Guide, load_guide
 from stages.sampling.sampler import build_sampler
 
 logger = logging.getLogger(__name__)
@@ -64,8 +65,9 @@ def main(variant: str = "") -> None:
         spelled = [spell(text, tokens) for text in asked]
         texts = [*spelled, params.sample.negative_prompt or ""]
         embeds = dict(zip(*encode_distinct(tokenizer, text_encoder, texts, spill), strict=True))
-        scratch = locate_scratch(variant, rows.assign(asked=spelled), params, fingerprint)
-        sampler = build_sampler(base, params.sample, unet, embeds, models.vae)
+        guide = build_guide(params, dict(zip(spelled, rows["prompt"], strict=True)))
+        scratch = locate_scratch(variant, rows.assign(asked=spelled), params, fingerprint, guide)
+        sampler = build_sampler(base, params.sample, unet, embeds, models.vae, guide)
         with Meter(scratch / "cost.json") as meter, watch_part("sampling"):
             table = sample_table(sampler, rows, spelled, scratch, meter.note)
             cost = meter.note()
@@ -95,13 +97,30 @@ def apply_weights(models: Models, fingerprint: str, params: Params) -> list[str]
     return apply_finetuned(models, fingerprint, weights, config, params.chosen.model, strength)
 
 
-def locate_scratch(variant: str, rows: pd.DataFrame, params: Params, fingerprint: str) -> Path:
+def build_guide(params: Params, wanted: dict[str, str]) -> Guide | None:
+    """The guide to what each prompt wants, the same for both variants; None at scale 0."""
+    scale = params.sample.clip_guidance_scale
+    if not scale:
+        return None
+    logger.info("sample: led by %s, at scale %g", params.chosen.guide, scale)
+    return load_guide(params.chosen, scale, {"": "", **wanted}, choose_device())
+
+
+def locate_scratch(
+    variant: str,
+    rows: pd.DataFrame,
+    params: Params,
+    fingerprint: str,
+    guide: Guide | None = None,
+) -> Path:
     """The folder of batches that fit these inputs, the code included, and no others.
 
     What is sampled is known by the base's U-Net and the files that are applied to it.
     """
     values = {"rows": rows.to_dict("list"), "unet": fingerprint, "code": hash_code()}
     values |= {"base": params.chosen.model_dump(), "sample": params.sample.model_dump()}
+    if guide:
+        values["guide"] = fingerprint_weights(guide.model)
     inputs = []
     if variant == "finetuned":
         values["strength"] = params.imported.strength

@@ -22,8 +22,8 @@ from stages.files.captions import fill_template
 from stages.files.embeds import PairEmbeds, read_pair_embeds, write_image_embeds
 from stages.files.facts import write_facts
 from stages.files.images import decode_image
-from stages.files.pictures import LazyColumn, read_rows
-from stages.files.tables import SAMPLES_SCHEMA, SCORES_SCHEMA, write_table
+from stages.files.pictures import LazyColumn, find_samples_schema, read_rows
+from stages.files.tables import SCORES_SCHEMA, write_table
 from stages.run.entry import run_stage
 from stages.run.processes import (
     collect,
@@ -33,6 +33,7 @@ from stages.run.processes import (
     join_processes,
 )
 from stages.scoring.embed import embed_images, embed_texts
+from stages.scoring.metrics.guide import GUIDE_COSINE
 from stages.scoring.metrics.metric import Batch, Context, Metric, Origin
 from stages.scoring.metrics.registry import (
     COMPANIONS,
@@ -56,7 +57,8 @@ def main(variant: str) -> None:
         raise UserError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
     params, base = load_params(), load_params().chosen
     join_processes()
-    samples = read_rows(paths.SAMPLES[variant], SAMPLES_SCHEMA, "sample")
+    schema = find_samples_schema(paths.SAMPLES[variant])
+    samples = read_rows(paths.SAMPLES[variant], schema, "sample")
     pictures = LazyColumn(paths.SAMPLES[variant])
 
     scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
@@ -64,6 +66,7 @@ def main(variant: str) -> None:
     absent = list_absent(samples["class"].ne("").any(), len(context.training_ids) > 0)
     metrics = [metric for metric in METRICS if metric.name not in absent]
     metrics += [SUBJECT_SIMILARITY] if len(context.subject_embeds) else []
+    metrics += [GUIDE_COSINE] if "guide_cosine" in samples else []
     metrics += load_extra_metrics(params.score.extra_metrics, scorer.device)
     scored = score_images(pictures, samples, scorer, metrics, context, absent, params.score)
     if not is_main_process():

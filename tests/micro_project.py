@@ -56,6 +56,7 @@ class Project:
             (folder / name).unlink(missing_ok=True)
         build_base(folder / "models/tiny")
         build_scorer(folder / "models/tiny-scorer")
+        build_scorer(folder / "models/tiny-guide", seed=1)
         self.run("git", "init", "-q")
 
     def set_params(self, changes: dict) -> None:

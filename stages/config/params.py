@@ -189,6 +189,18 @@ def _check_sides(finetuned: str | None, info: ValidationInfo) -> str | None:
     return finetuned
 
 
+def _check_guide(sample: "SampleParams", info: ValidationInfo) -> "SampleParams":
+    chosen = info.data.get("bases", {}).get(info.data.get("base"))
+    if chosen is None or not sample.clip_guidance_scale or sample.guide_is_scorer:
+        return sample
+    if (chosen.guide, chosen.guide_pretrained) == (chosen.scorer, chosen.scorer_pretrained):
+        raise ValueError(
+            f"guide_is_scorer should be true: both are {chosen.guide}, which would judge where it "
+            f"led; better name another CLIP in bases.{info.data['base']}.guide"
+        )
+    return sample
+
+
 def _check_base(base: str, info: ValidationInfo) -> str:
     bases = info.data.get("bases", {base: None})
     if base not in bases:
@@ -430,6 +442,8 @@ class DenoiseParams(Section):
 class SampleParams(DenoiseParams):
     """Which pictures are sampled, for both variants alike."""
 
+    clip_guidance_scale: Annotated[Float, Field(ge=0, le=10_000)]
+    guide_is_scorer: bool
     images_per_in_domain_prompt: Auto[Count]
     images_per_marketing_prompt: Auto[Count]
     images_per_subject_prompt: Count
@@ -495,7 +509,7 @@ class Params(Section):
     finetune: FinetuneParams
     imported: Annotated[ImportParams, Field(alias="import"), AfterValidator(_check_import)]
     pictures: PicturesParams
-    sample: SampleParams
+    sample: Annotated[SampleParams, AfterValidator(_check_guide)]
     score: ScoreParams
     compare: CompareParams
     report: ReportParams

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.config.mistakes import UserError
 from stages.files.atomic import replace_file
-from stages.files.tables import SAMPLES_SCHEMA, SAMPLES_WITH_EXPERTS, Schema, require_file
+from stages.files.tables import SAMPLES_EXTRA, SAMPLES_SCHEMA, Schema, require_file
 
 IMAGE = "image"
 ROWS_PER_GROUP = 64
@@ -56,14 +56,17 @@ def read_parts(path: Path, schema: Schema, stage: str, count: int) -> Iterator[p
 
 
 def find_samples_schema(path: Path) -> Schema:
-    """The columns of a table of sampled pictures, which may have the one of experts.
+    """The columns of a table of sampled pictures, of which some are seldom there.
 
     Raises:
         UserError: The file is missing or damaged.
     """
     require_file(path, "sample")
-    has_experts = "experts" in open_parquet(path).schema_arrow.names
-    return SAMPLES_WITH_EXPERTS if has_experts else SAMPLES_SCHEMA
+    names = open_parquet(path).schema_arrow.names
+    return {
+        **SAMPLES_SCHEMA,
+        **{name: kind for name, kind in SAMPLES_EXTRA.items() if name in names},
+    }
 
 
 class LazyColumn:

@@ -39,8 +39,10 @@ SAMPLES_SCHEMA: Schema = {
     "model": "str",
     "is_finite": "bool",
 }
+SAMPLES_EXTRA: Schema = {"experts": "object", "guide_cosine": "float64"}
+"""Where layers have experts, by layer the mean weight of each over the picture; where a guide led,
+its own cosine of picture and prompt."""
 SAMPLES_WITH_EXPERTS: Schema = {**SAMPLES_SCHEMA, "experts": "object"}
-"""By layer the mean weight of each expert over the picture, where layers have experts."""
 SCORES_SCHEMA: Schema = {
     **dict.fromkeys(("file_name", "prompt_id", "set", "class"), "str"),
     "index": "int64",
@@ -58,7 +60,7 @@ SCORES_SCHEMA: Schema = {
     "colourfulness": "float64",
     **dict.fromkeys(("is_black", "is_flat", "is_finite", "is_duplicate"), "bool"),
 }
-"""After these comes a float64 column for each of `score.extra_metrics`."""
+"""After these comes a float64 column for each of `score.extra_metrics`, and `guide_cosine`."""
 
 
 def read_prompts(path: Path) -> pd.DataFrame:

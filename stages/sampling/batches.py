@@ -24,7 +24,7 @@ from stages.files.pictures import (
     read_rows,
     write_pictures,
 )
-from stages.files.tables import SAMPLES_SCHEMA, SAMPLES_WITH_EXPERTS
+from stages.files.tables import SAMPLES_EXTRA, SAMPLES_SCHEMA
 from stages.run.interrupt import defer_interrupt
 from stages.run.processes import count_processes, is_main_process, share_out, wait_for_all
 from stages.sampling.noise import derive_seed
@@ -182,7 +182,9 @@ def _sample_missing(
 
 def _write_batch(rows: pd.DataFrame, sampled: Sampled, path: Path) -> int:
     images = [encode_png(Image.fromarray(image)) for image in sampled.images]
-    rows = rows.assign(is_finite=sampled.is_finite, experts=sampled.experts)
-    has_experts = any(sampled.experts)
-    write_pictures(rows, images, path, SAMPLES_WITH_EXPERTS if has_experts else SAMPLES_SCHEMA)
+    known = {"is_finite": sampled.is_finite, "experts": sampled.experts}
+    rows = rows.assign(**known, guide_cosine=sampled.guide_cosine)
+    is_there = {"experts": any(sampled.experts), "guide_cosine": sampled.guide_cosine is not None}
+    extra = {name: kind for name, kind in SAMPLES_EXTRA.items() if is_there[name]}
+    write_pictures(rows, images, path, {**SAMPLES_SCHEMA, **extra})
     return len(rows)

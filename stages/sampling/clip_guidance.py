@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
@@ -109,6 +110,12 @@ class Leader:
         # To subtract sqrt(1 - alpha) * scale * gradient from eps adds this to the clean picture.
         shift = self.guide.scale * (1 - alpha) / alpha**0.5 * size * gradient
         return model_pred.detach() + shift / slope
+
+    @torch.inference_mode()
+    def measure(self, images: np.ndarray) -> Tensor:
+        """The cosine (B,) of each finished picture, uint8 (B, H, W, 3), and where it was led."""
+        pixels = torch.from_numpy(images).to(self.text_embeds.device).permute(0, 3, 1, 2) / 255
+        return measure_cosines(self.guide, pixels, self.text_embeds)
 
     def find_direction(self, clean_latents: Tensor) -> Tensor:
         """The gradient of each picture's cosine with respect to its clean latents (B, 4, h, w)."""

@@ -59,6 +59,6 @@ def _note(layer: str, _: nn.Module, __: object, weights: Tensor) -> None:
     """Add the weights of one call, (B, ..., N), averaged over tokens."""
     noted = _NOTED.get()
     if noted is not None:
-        mean = weights.reshape(len(weights), -1, weights.shape[-1]).mean(dim=1)
+        mean = weights.detach().reshape(len(weights), -1, weights.shape[-1]).mean(dim=1)
         total, count = noted.get(layer, (None, 0))
         noted[layer] = (mean if total is None else total + mean, count + 1)

@@ -36,11 +36,13 @@ class Sampled(NamedTuple):
         images: (B, H, W, 3) uint8.
         is_finite: (B,) bool, whether it came from finite numbers only.
         experts: B mean weights of experts by layer, see `experts`; empty without routers.
+        guide_cosine: (B,), what the guide makes of it in the end; None without a guide.
     """
 
     images: np.ndarray
     is_finite: np.ndarray
     experts: Sequence[Mapping[str, np.ndarray]]
+    guide_cosine: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,10 @@ def sample_pictures(sampler: Sampler, prompts: Sequence[str], seeds: Sequence[in
         )
     images = decode_latents(sampler.vae, latents)
     is_finite = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1)
-    return Sampled(to_uint8(images), is_finite.cpu().numpy(), average_experts(noted, len(prompts)))
+    uint8 = to_uint8(images)
+    cosines = leader.measure(uint8).cpu().numpy() if leader else None
+    experts = average_experts(noted, len(prompts))
+    return Sampled(uint8, is_finite.cpu().numpy(), experts, cosines)
 
 
 @contextmanager

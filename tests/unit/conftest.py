@@ -53,6 +53,8 @@ SAMPLE = {
     "num_inference_steps": 4,
     "guidance_scale": 7.5,
     "negative_prompt": None,
+    "clip_guidance_scale": 0.0,
+    "guide_is_scorer": False,
     "images_per_in_domain_prompt": 1,
     "images_per_marketing_prompt": 2,
     "images_per_subject_prompt": 2,
@@ -119,6 +121,8 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "scorer": "local-dir:none",
         "scorer_pretrained": None,
         "scorer_revision": None,
+        "guide": "local-dir:none",
+        "guide_pretrained": None,
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
         "learning_rates": {
