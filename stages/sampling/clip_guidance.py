@@ -1,4 +1,4 @@
-"""CLIP guidance (Nichol et al. 2022, "GLIDE", section 2.3): a CLIP model leads the sample to its text.
+"""CLIP guidance (Nichol et al. 2022, "GLIDE", section 2.3): a CLIP model leads to the text.
 
 At each step the noise prediction becomes eps - sqrt(1 - alpha_cumprod) * scale * gradient (Dhariwal
 and Nichol 2021, algorithm 2). The gradient is that of the cosine of text and predicted clean

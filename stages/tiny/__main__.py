@@ -1,6 +1,6 @@
-"""Build the tiny base, its scorer and its guide from nothing: `make tiny`, or `python -m stages.tiny --help`.
+"""Build the tiny base, its scorer and its guide from nothing: `make tiny`.
 
-Not a stage of the pipeline: what it makes is committed, and only whoever changes the drawings or
+Or `python -m stages.tiny --help`. Not a stage of the pipeline: what it makes is committed, and only whoever changes the drawings or
 the recipe runs it. Parts that are finished are not trained again; a part that was killed goes on
 from its last checkpoint.
 """
