@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
 
-.PHONY: repro doctor test test-all setup lint experiments duel pool plan study votes export bench gpu torture tiny clean
+.PHONY: repro doctor test test-all setup lint experiments duel guidance pool plan study votes export bench gpu torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
@@ -51,6 +51,9 @@ pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 
 
 duel: setup  ## which of several is better, and at what cost; EXPERIMENTS="attn2 lora full"; PICK=1 to choose one
 	python -m stages.commands.duel $(if $(PICK),--pick) $(EXPERIMENTS)
+
+guidance: setup  ## what CLIP guidance gains by its guide and by the judge; EXPERIMENTS="scale-0 scale-50 scale-100"
+	python -m stages.commands.guidance $(EXPERIMENTS)
 
 plan: setup  ## how many prompts, pictures and seeds would settle the question, and how long they would take
 	python -m stages.commands.plan

@@ -40,6 +40,7 @@ PLAN = Path("plots/plan.csv")
 DUELS = Path("plots/duel.csv")
 DUELS_BY_CLASS = Path("plots/duel_by_class.csv")
 DUEL_PAGE = Path("plots/duel.html")
+GUIDANCE = Path("plots/guidance.csv")
 
 STUDY_PAGE = Path("plots/study.html")
 STUDY = Path("data/study")

@@ -1,8 +1,8 @@
 """Build the tiny base, its scorer and its guide from nothing: `make tiny`.
 
-Or `python -m stages.tiny --help`. Not a stage of the pipeline: what it makes is committed, and only whoever changes the drawings or
-the recipe runs it. Parts that are finished are not trained again; a part that was killed goes on
-from its last checkpoint.
+Or `python -m stages.tiny --help`. Not a stage of the pipeline: what it makes is committed, and only
+whoever changes the drawings or the recipe runs it. Parts that are finished are not trained again; a
+part that was killed goes on from its last checkpoint.
 """
 
 import argparse

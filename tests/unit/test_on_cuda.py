@@ -23,6 +23,7 @@ from stages.base.latents import encode_posterior
 from stages.base.prompts import encode_prompts
 from stages.config.params import BaseParams, FinetuneParams, Method, load_params
 from stages.files.taught import Taught
+from stages.sampling.clip_guidance import load_guide
 from stages.sampling.denoise import SCHEDULERS
 from stages.sampling.sampler import build_sampler, sample_pictures
 from stages.scoring.embed import embed_images, embed_texts
@@ -157,6 +158,25 @@ def test_what_experts_did_is_read_once_a_batch(base_folder: Path, precision: str
     assert gpu.waits == ["copy", "copy", "copy"]  # the experts, the pictures, which are finite
     assert [len(of_picture) for of_picture in sampled.experts] == [NUM_LAYERS, NUM_LAYERS]
     assert {weight.device for weight in sampler.unet.parameters()} == {CUDA}
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("precision", IN_PRECISIONS)
+def test_a_guide_leads_on_one_device_without_a_wait_between_steps(
+    base_folder: Path, tmp_path: Path, scheduler: str, precision: str
+) -> None:
+    build_scorer(tmp_path / "guide")
+    guide = f"local-dir:{tmp_path / 'guide'}"
+    base = build_base_params(base_folder, precision=precision, guide=guide)
+    params = build_sample_params(scheduler=scheduler, num_inference_steps=2)
+    embeds = dict.fromkeys(["", "a cat"], torch.zeros(MAX_TOKENS, TEXT_WIDTH))
+    with pretend_cuda() as gpu:
+        led = load_guide(base, 5.0, {"a cat": "a cat"}, choose_device())
+        sampler = build_sampler(base, params, load_unet(base), embeds, guide=led)
+        gpu.waits.clear()
+        sampled = sample_pictures(sampler, ["a cat"] * 2, [0, 1])
+    assert gpu.waits == ["copy"] * 3  # pictures, the guide's cosines, and which are finite
+    assert sampled.guide_cosine.shape == (2,)
 
 
 def test_pictures_and_prompts_are_encoded_on_one_device(base: BaseParams) -> None:

@@ -1,4 +1,6 @@
 import logging
+from contextlib import nullcontext
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -7,8 +9,10 @@ from stages import preflight
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import load_params
+from stages.scoring.scorer import load_scorer
 from stages.sources.intake import Intake
 from stages.sources.notes import Note
+from tests.tiny import build_scorer
 from tests.unit.conftest import build_finetune_params
 
 
@@ -78,3 +82,40 @@ def test_a_new_word_inside_another_is_refused(text: str) -> None:
 @pytest.mark.parametrize("word", ["<toy>", "café", "sks"])
 def test_a_new_word_of_its_own_is_taken(word: str) -> None:
     preflight.refuse_part_of_word(word, [f"a photo of a {word}", f"{word}, in a room", "a cafe"])
+
+
+@pytest.mark.parametrize(
+    ("seed", "is_wanted", "refusal"),
+    [
+        (0, False, r"^sample\.guide_is_scorer: should be true: .* would judge where it led"),
+        (1, True, r"^sample\.guide_is_scorer: should be false: .* is not the scorer"),
+        (0, True, None),
+        (1, False, None),
+    ],
+)
+def test_a_guide_that_is_the_scorer_by_its_weights_is_refused_unless_that_is_said(
+    tmp_path: Path, seed: int, is_wanted: bool, refusal: str | None
+) -> None:
+    build_scorer(tmp_path / "scorer")
+    build_scorer(tmp_path / "copy", seed)
+    params = load_params()
+    guide = {"scorer": "none", "guide": f"local-dir:{tmp_path / 'copy'}"}
+    sample = {"clip_guidance_scale": 5.0, "guide_is_scorer": is_wanted}
+    params = params.model_copy(
+        update={
+            "bases": {params.base: params.chosen.model_copy(update=guide)},
+            "sample": params.sample.model_copy(update=sample),
+        }
+    )
+    scorer = load_scorer(f"local-dir:{tmp_path / 'scorer'}", None)
+    with pytest.raises(UserError, match=refusal) if refusal else nullcontext():
+        preflight.check_guide(params, scorer)
+
+
+def test_a_guide_is_asked_of_the_hub_only_where_it_leads() -> None:
+    params = load_params()
+    params = params.model_copy(update={"base": "sd15"})
+    assert preflight.describe_guide(params) is None
+    sample = params.sample.model_copy(update={"clip_guidance_scale": 5.0})
+    found = preflight.describe_guide(params.model_copy(update={"sample": sample}))
+    assert (found.key, found.what) == ("bases.*.guide", "guide ViT-L-14-quickgelu")
