@@ -26,7 +26,7 @@
     analysis   paired differences, intervals, verdicts
     study      what people are shown, whose it was, what they answered
     reporting  charts and the pages
-    commands   what people run beside the stages: duel, guidance, plan, pool, study, votes, export, mend
+    commands   what people run beside the stages: duel, guidance, plan, pool, study, votes, export…
     tiny       the builder of the shipped base
 
 Letters in shapes: B batch, N pictures, P prompts, H W pixels, h w latent cells, L tokens, D text

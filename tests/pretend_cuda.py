@@ -96,6 +96,13 @@ class PretendCuda(TorchDispatchMode):
                     if name.startswith("_saved_"):
                         getattr(node, name)
 
+    def find_gradient(self, output: Tensor, leaf: Tensor, gradient: Tensor | None = None) -> Any:
+        """In place of `torch.autograd.grad`, of one output with respect to one leaf."""
+        self.leave_gradients(output, gradient)
+        assert leaf.grad is not None, "the graph does not lead there"
+        found, leaf.grad = leaf.grad, None
+        return (found,)
+
     def _make_fake(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, FakeTensor):
             return tensor
@@ -120,6 +127,7 @@ def pretend_cuda() -> Iterator[PretendCuda]:
                 stack.enter_context(patch(f"torch.cuda.{name}", lambda *_, a=answer, **__: a))
             gpu = stack.enter_context(PretendCuda(fake_mode))
             stack.enter_context(patch("torch.autograd.backward", gpu.leave_gradients))
+            stack.enter_context(patch("torch.autograd.grad", gpu.find_gradient))
             yield gpu
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swap)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from stages.analysis.duel import METRIC, align_arms, compare_arms
 from stages.commands.experiments import (
@@ -120,12 +119,12 @@ def measure(samples: Path, guide: Scorer) -> dict[str, float]:
     """The guide's cosine of each picture and its prompt, by file name."""
     rows, pictures = read_rows(samples, SAMPLES_SCHEMA, "sample"), LazyColumn(samples)
     prompts = list(rows["prompt"].unique())
-    texts = dict(zip(prompts, embed_texts(guide, prompts), strict=True))
+    texts, places = embed_texts(guide, prompts), {text: row for row, text in enumerate(prompts)}
     found: list[float] = []
     for first in range(0, len(rows), BATCH_SIZE):
         part = rows[first : first + BATCH_SIZE]
         images = [decode_image(pictures[row], file) for row, file in part["file_name"].items()]
-        wanted = torch.stack([texts[prompt] for prompt in part["prompt"]])
+        wanted = texts[part["prompt"].map(places).to_numpy()]
         found += compute_clip_cosine(embed_images(guide, images), wanted).tolist()
     return dict(zip(rows["file_name"], found, strict=True))
 

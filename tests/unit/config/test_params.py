@@ -236,12 +236,12 @@ def test_a_new_word_has_no_strength():
 
 def test_a_guide_that_is_the_scorer_by_its_name_is_refused_unless_that_is_said():
     text = replace("guide: local-dir:models/tiny-guide", "guide: local-dir:models/tiny-scorer")
-    load(text)  # nothing leads
+    parse_params(text)  # nothing leads
     text = text.replace("clip_guidance_scale: 0.0", "clip_guidance_scale: 5")
     (line,) = explain(text)
     assert line.startswith("params.yaml: sample: ")
     assert "guide_is_scorer should be true" in line
-    load(text.replace("guide_is_scorer: false", "guide_is_scorer: true"))
+    parse_params(text.replace("guide_is_scorer: false", "guide_is_scorer: true"))
 
 
 def test_without_guidance_a_negative_prompt_is_refused():
