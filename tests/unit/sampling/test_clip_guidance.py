@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from stages.base.components import DTYPES, load_scheduler_config, load_unet, load_vae
 from stages.base.latents import decode_part
 from stages.config.params import BaseParams
-from stages.files.pictures import read_rows
-from stages.files.tables import GUIDED_SCHEMA
+from stages.files.pictures import find_samples_schema, read_rows
 from stages.sampling import batches, clip_guidance
 from stages.sampling.batches import plan_pictures, sample_table
 from stages.sampling.clip_guidance import (
@@ -258,7 +257,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert list((tmp_path / "killed").glob("batch_*"))
     again = sample_table(sampler, rows, asked, tmp_path / "killed")
     assert again.read_bytes() == whole.read_bytes()
-    cosines = read_rows(again, GUIDED_SCHEMA, "sample")["guide_cosine"]
+    cosines = read_rows(again, find_samples_schema(again), "sample")["guide_cosine"]
     assert cosines.between(-1, 1).all()
     assert cosines.nunique() == len(cosines)
 
