@@ -5,7 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages import report
 from stages.config import paths
+from stages.config.params import load_params
 from tests.report_project import write_report, write_results
 from tests.unit.stable_diffusion_project import edit_params
 
@@ -76,3 +78,14 @@ def test_where_the_variants_are_asked_for_other_words_nothing_has_to_be_equal(
 ) -> None:
     edit_params(untrained, "finetune", method="full", data="subject")
     assert "Nothing was trained" not in write_report(untrained)
+
+
+def test_the_verdict_warns_where_the_guide_judges_and_only_there() -> None:
+    params = load_params()
+    for scale, is_scorer in ((0.0, False), (0.0, True), (5.0, False)):
+        led = {"clip_guidance_scale": scale, "guide_is_scorer": is_scorer}
+        sample = params.sample.model_copy(update=led)
+        assert report.warn_of_guide(params.model_copy(update={"sample": sample})) == ""
+    sample = params.sample.model_copy(update={"clip_guidance_scale": 5.0, "guide_is_scorer": True})
+    warning = report.warn_of_guide(params.model_copy(update={"sample": sample}))
+    assert "every verdict here is circular" in warning

@@ -14,7 +14,7 @@ from stages.files.embeds import (
 )
 from stages.files.facts import read_facts
 from stages.files.images import decode_image, encode_png
-from stages.files.pictures import write_pictures
+from stages.files.pictures import read_rows, write_pictures
 from stages.files.tables import SAMPLES_SCHEMA, read_scores
 from stages.scoring.embed import embed_images
 from stages.scoring.scorer import load_scorer
@@ -128,6 +128,21 @@ def test_every_metric_in_the_table_has_its_facts(scored, scores):
     assert {entry.column for entry in facts.values() if entry.unit == "picture"} <= set(scores)
     assert facts["clip_cosine"].model == "local-dir:models/tiny-scorer"
     assert "bicubic" in facts["clip_cosine"].preprocessing
+
+
+def test_what_a_guide_said_stands_beside_the_judges_scores_and_is_no_verdict(scored):
+    path = scored / SAMPLES
+    good, images = path.read_bytes(), name_images(path)
+    rows = read_rows(path, SAMPLES_SCHEMA, "sample").assign(guide_cosine=np.arange(6) / 10)
+    schema = {**SAMPLES_SCHEMA, "guide_cosine": "float64"}
+    write_pictures(rows, list(images.values()), path, schema)
+    score.main("baseline")
+    found, facts = read_scores(scored / SCORES), read_facts(scored / paths.FACTS["baseline"])
+    assert found["guide_cosine"].tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert set(facts["guide_cosine"].direction.values()) == {"neither"}
+    path.write_bytes(good)
+    score.main("baseline")
+    assert "guide_cosine" not in read_scores(scored / SCORES)
 
 
 def test_a_missing_package_stops_before_anything_is_scored(scored, monkeypatch):
