@@ -2,8 +2,8 @@
 
 At each step the noise prediction becomes eps - sqrt(1 - alpha_cumprod) * scale * gradient (Dhariwal
 and Nichol 2021, algorithm 2). The gradient is that of the cosine of text and predicted clean
-picture, which the VAE decodes, with respect to the noisy latents, through the U-Net. GLIDE's CLIP
-was trained on noisy pictures and needs no prediction; a usual CLIP would not know what it sees.
+picture, which the VAE decodes, with respect to the noisy latents, the predicted eps held fixed.
+GLIDE's CLIP knows noisy pictures and needs no prediction; a usual one would not know what it sees.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,23 +93,18 @@ class Leader:
             noise_scheduler: Knows `prediction_type` and the noise of each timestep.
             timestep: The one of this step.
         """
+        noisy = noisy_latents.clone()
+        with torch.no_grad():
+            model_pred = predict(noisy)
         alpha = read_alpha_cumprod(noise_scheduler, timestep)
         if alpha < MIN_ALPHA_CUMPROD:
-            with torch.no_grad():
-                return predict(noisy_latents.clone())
-        with torch.enable_grad():
-            noisy = noisy_latents.clone().requires_grad_()
-            model_pred = predict(noisy)
-            kept, slope = invert(noise_scheduler.config.prediction_type, alpha)
-            clean = kept * noisy + slope * model_pred
-        towards = self.find_direction(clean.detach())
-        # Half precision has no room for its small numbers: they pass the U-Net as parts of the
-        # largest. All is linear in them, so each picture's is multiplied back in the end.
-        size = towards.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
-        (gradient,) = torch.autograd.grad(clean, noisy, towards / size)
-        # To subtract sqrt(1 - alpha) * scale * gradient from eps adds this to the clean picture.
-        shift = self.guide.scale * (1 - alpha) / alpha**0.5 * size * gradient
-        return model_pred.detach() + shift / slope
+            return model_pred
+        eps_kept, eps_slope = invert("epsilon", alpha)
+        kept, slope = invert(noise_scheduler.config.prediction_type, alpha)
+        # Clean latents are (noisy - sqrt(1 - alpha) * eps) / sqrt(alpha), eps held fixed.
+        gradient = eps_kept * self.find_direction(kept * noisy + slope * model_pred)
+        eps_shift = -((1 - alpha) ** 0.5) * self.guide.scale * gradient
+        return model_pred + eps_slope * eps_shift / slope
 
     @torch.inference_mode()
     def measure(self, images: np.ndarray) -> Tensor:

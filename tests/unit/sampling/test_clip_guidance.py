@@ -100,12 +100,15 @@ def test_the_prediction_moves_along_the_gradient_that_finite_differences_find(
             return (noisy - noise * pred) / alpha.sqrt()
         return alpha.sqrt() * noisy - noise * pred if prediction_type == "v_prediction" else pred
 
+    noisy = torch.randn(2, *SHAPE).double()
+    pred = predict(noisy)
+    eps = (noisy - alpha.sqrt() * clean(noisy, pred)) / (1 - alpha).sqrt()  # held fixed
+
     def cosines(noisy: Tensor) -> Tensor:
-        images = decode_part(leader.vae, clean(noisy, predict(noisy)))
+        images = decode_part(leader.vae, (noisy - (1 - alpha).sqrt() * eps) / alpha.sqrt())
         return measure_cosines(leader.guide, images, leader.text_embeds)
 
-    noisy = torch.randn(2, *SHAPE).double()
-    led, pred = leader.lead(predict, noisy, noise_scheduler, timestep), predict(noisy)
+    led = leader.lead(predict, noisy, noise_scheduler, timestep)
     # What the schedulers make of it: eps = (noisy - sqrt(alpha) * clean) / sqrt(1 - alpha).
     shift = -alpha.sqrt() / (1 - alpha).sqrt() * (clean(noisy, led) - clean(noisy, pred))
     gradient = -shift / (1 - alpha).sqrt() / leader.guide.scale
