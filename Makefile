@@ -52,7 +52,7 @@ pool: setup  ## pool experiments of several training seeds; EXPERIMENTS="seed-0 
 duel: setup  ## which of several is better, and at what cost; EXPERIMENTS="attn2 lora full"; PICK=1 to choose one
 	python -m stages.commands.duel $(if $(PICK),--pick) $(EXPERIMENTS)
 
-guidance: setup  ## what CLIP guidance gains by its guide and by the judge; EXPERIMENTS="scale-0 scale-50 scale-100"
+guidance: setup  ## what CLIP guidance gains by its guide and by the judge; EXPERIMENTS="scale-0 scale-10 scale-30"
 	python -m stages.commands.guidance $(EXPERIMENTS)
 
 plan: setup  ## how many prompts, pictures and seeds would settle the question, and how long they would take
