@@ -121,13 +121,14 @@ def describe(params: Params, inputs: Inputs) -> About:
     verdict = inputs.results.verdict
     handed_in = name_handed_in() if inputs.finetune["method"] == HANDED_IN else {}
     pairing: Pairing = "table" if handed_in else "noise"
+    is_led = params.sample.clip_guidance_scale > 0 and not handed_in
     return About(
         base=params.base,
         model=params.chosen.model,
-        scorer=describe_scorer(params),
+        scorer=describe_scorer(params, is_led),
         headline=verdict["headline"],
         sentence=" ".join([verdict["sentence"], describe_null_control(params, inputs)]).strip(),
-        warning=" ".join(filter(None, [verdict["warning"], warn_of_guide(params)])),
+        warning=f"{verdict['warning']} {warn_of_guide(params, is_led)}".strip(),
         confidence_level=params.compare.confidence_level,
         settings=list_settings(params, inputs.finetune["learning_rate"], handed_in),
         versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},
@@ -155,16 +156,16 @@ def name_handed_in() -> dict[str, str]:
     return {name: table["model"].iloc[0] for name, table in tables.items()}
 
 
-def describe_scorer(params: Params) -> str:
+def describe_scorer(params: Params, is_led: bool = False) -> str:
     """The scorer's name and weights; what led the pictures, if anything did."""
     base, scale = params.chosen, params.sample.clip_guidance_scale
-    led = f"led by {base.guide} at scale {scale:g}" if scale else None
+    led = f"led by {base.guide} at scale {scale:g}" if is_led else None
     return ", ".join(part for part in (base.scorer, base.scorer_pretrained, led) if part)
 
 
-def warn_of_guide(params: Params) -> str:
-    """That the scores are of no use, where the scorer led the pictures to them."""
-    if not (params.sample.clip_guidance_scale and params.sample.guide_is_scorer):
+def warn_of_guide(params: Params, is_led: bool) -> str:
+    """That the scores are of no use, if the scorer led the pictures to them."""
+    if not (is_led and params.sample.guide_is_scorer):
         return ""
     return (
         "The scorer judges pictures that it led itself (sample.guide_is_scorer): its scores rise "

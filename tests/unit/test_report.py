@@ -5,9 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages import report
 from stages.config import paths
-from stages.config.params import load_params
 from tests.report_project import write_report, write_results
 from tests.unit.stable_diffusion_project import edit_params
 
@@ -80,12 +78,12 @@ def test_where_the_variants_are_asked_for_other_words_nothing_has_to_be_equal(
     assert "Nothing was trained" not in write_report(untrained)
 
 
-def test_the_verdict_warns_where_the_guide_judges_and_only_there() -> None:
-    params = load_params()
-    for scale, is_scorer in ((0.0, False), (0.0, True), (5.0, False)):
-        led = {"clip_guidance_scale": scale, "guide_is_scorer": is_scorer}
-        sample = params.sample.model_copy(update=led)
-        assert report.warn_of_guide(params.model_copy(update={"sample": sample})) == ""
-    sample = params.sample.model_copy(update={"clip_guidance_scale": 5.0, "guide_is_scorer": True})
-    warning = report.warn_of_guide(params.model_copy(update={"sample": sample}))
-    assert "every verdict here is circular" in warning
+def test_the_verdict_warns_where_the_guide_judges_and_only_there(untrained: Path) -> None:
+    edit_params(untrained, "sample", guide_is_scorer=True)
+    assert "every verdict here is circular" not in write_report(untrained)
+    edit_params(untrained, "sample", clip_guidance_scale=5.0)
+    page = write_report(untrained)
+    assert "every verdict here is circular" in page
+    assert "led by local-dir:models/tiny-guide at scale 5" in page
+    edit_params(untrained, "sample", guide_is_scorer=False)
+    assert "every verdict here is circular" not in write_report(untrained)

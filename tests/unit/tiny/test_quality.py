@@ -18,7 +18,7 @@ from stages.tiny.measure import (
     render_table,
 )
 
-FOLDERS = (recipe.GENERATOR, recipe.SCORER)
+FOLDERS = (recipe.GENERATOR, recipe.SCORER, recipe.GUIDE)
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 FLOATS = {"F64", "F32", "BF16", "F16", "F8_E4M3", "F8_E5M2"}
 
@@ -42,8 +42,8 @@ def test_measured_quality_meets_its_bar(name):
 
 
 def test_ceilings_are_met_from_below_and_other_bars_from_above():
-    assert BARS["megabytes"].is_met(19.9)
-    assert not BARS["megabytes"].is_met(20.1)
+    assert BARS["megabytes"].is_met(24.9)
+    assert not BARS["megabytes"].is_met(25.1)
     assert BARS["vae_psnr_db"].is_met(27.1)
     assert not BARS["vae_psnr_db"].is_met(26.9)
     assert not BARS["vae_psnr_db"].is_met(float("nan"))
@@ -58,7 +58,7 @@ def test_model_card_shows_what_was_measured():
 def test_weights_are_as_small_as_measured():
     files = [path for folder in FOLDERS for path in list_weights(folder)]
     megabytes = sum(path.stat().st_size for path in files) / 1e6
-    assert megabytes <= 20
+    assert megabytes <= 25
     assert megabytes == pytest.approx(read_results()["megabytes"], abs=1e-3)
 
 
@@ -81,7 +81,9 @@ def test_floating_tensors_are_float16(folder):
 
 @pytest.mark.slow
 def test_measuring_the_shipped_models_again_gives_the_committed_numbers():
-    found = measure_scorer(load_scorer()) | {"vae_psnr_db": measure_psnr(load_pipeline())}
+    found = {"vae_psnr_db": measure_psnr(load_pipeline())}
+    found |= measure_scorer("scorer", load_scorer())
+    found |= measure_scorer("guide", load_scorer(recipe.GUIDE))
     committed = {name: read_results()[name] for name in found}
     # Kernels differ from machine to machine: a picture or two of 600 may change sides.
     assert found == pytest.approx(committed, rel=2e-3, abs=4e-3)
