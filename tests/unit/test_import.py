@@ -179,7 +179,7 @@ def test_an_adapter_is_exported_at_its_strength(project: Path) -> None:
 @pytest.mark.thorough
 def test_a_word_that_was_trained_and_imported_again_draws_the_same_bytes(project: Path) -> None:
     edit_params(project, "subject", num_pictures=4, num_held_out_pictures=2)
-    edit_params(project, "finetune", method="textual_inversion", learning_rate=0.5)
+    edit_params(project, "finetune", method="textual_inversion", data="subject", learning_rate=0.5)
     teach_subject(project)
     encode.main()
     finetune.main()

@@ -104,7 +104,15 @@ def test_it_answers_before_packages_are_installed(project: Path) -> None:
 
 def test_make_doctor_installs_nothing() -> None:
     shown = subprocess.run(
-        ["make", "-n", "doctor", "VENV=nowhere", "PYTHON=some-python", "BASE=sd15"],
+        [
+            "make",
+            "-n",
+            "--no-print-directory",
+            "doctor",
+            "VENV=nowhere",
+            "PYTHON=some-python",
+            "BASE=sd15",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

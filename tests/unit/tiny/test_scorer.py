@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from stages.tiny import recipe
 from stages.tiny.scorer import augment, build_config, contrast, save_scorer
 from stages.tiny.tokenizer import build_tokenizer
 
@@ -73,7 +74,7 @@ def tokenizer():
 
 def test_saved_scorer_is_what_open_clip_loads(tokenizer, tmp_path):
     torch.manual_seed(0)
-    model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"]).eval()
+    model = open_clip.CLIP(**build_config(tokenizer, recipe.SCORER)["model_cfg"]).eval()
     save_scorer(model, tokenizer, tmp_path)
     loaded, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     assert {p.name for p in tmp_path.iterdir()} >= {
@@ -90,7 +91,7 @@ def test_saved_scorer_is_what_open_clip_loads(tokenizer, tmp_path):
 def test_text_tower_reads_the_end_token(tokenizer):
     """Padding after the end token does not matter; the highest id marks it."""
     torch.manual_seed(0)
-    model = open_clip.CLIP(**build_config(tokenizer)["model_cfg"]).eval()
+    model = open_clip.CLIP(**build_config(tokenizer, recipe.SCORER)["model_cfg"]).eval()
     ids = tokenizer("a red cat", padding="max_length", return_tensors="pt").input_ids
     padded = ids.clone()
     padded[0, ids[0].argmax() + 1 :] = 0
