@@ -78,3 +78,10 @@ def test_no_picture_is_both_trained_on_and_held_out_and_the_seed_says_which(tmp_
     assert (len(train), len(held_out), len({*train, *held_out})) == (5, 3, 8)
     assert choose_subject(source, 5, 3, seed=0) == choice
     assert choose_subject(source, 5, 3, seed=1) != choice
+
+
+def test_held_out_pictures_do_not_depend_on_how_many_are_trained_on():
+    source = open_subject(make_subject(), LEARNED)
+    few, many = (choose_subject(source, count, 8, seed=0) for count in (4, 16))
+    assert few.validation == many.validation
+    assert many.train[:4] == few.train
