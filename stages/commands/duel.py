@@ -48,6 +48,7 @@ from stages.run.entry import run_stage
 logger = logging.getLogger(__name__)
 
 BASELINE = "baseline"
+SUBJECT = "subject"
 POOLED = {"finetune": {"seed"}, "compare": True, "report": True, "launch": True}
 """In what experiments of one arm may differ."""
 
@@ -108,6 +109,9 @@ def check_alike(params: dict[str, Params]) -> None:
         UserError: Two differ in what is sampled or how it is scored; the key and both values.
     """
     check_same(params, _keep_scored)
+    learners = {name: values for name, values in params.items() if values.finetune.data == SUBJECT}
+    if learners:
+        check_same(learners, _keep_subject)
 
 
 def read_experiment(name: str) -> Experiment:
@@ -214,6 +218,12 @@ def _keep_scored(params: Params) -> dict[str, Any]:
     scorer = {"scorer", "scorer_pretrained", "scorer_revision"}
     values[f"bases.{params.base}"] |= params.chosen.model_dump(include=scorer)
     return values
+
+
+def _keep_subject(params: Params) -> dict[str, Any]:
+    """The params on which it depends with which pictures those of a subject are compared."""
+    kept = {"source", "root", "num_held_out_pictures", "seed", "class_name"}
+    return params.model_dump(include={"subject": kept})
 
 
 if __name__ == "__main__":

@@ -13,8 +13,21 @@ from stages.reporting.methods import draw_methods
 from stages.reporting.page import build_environment
 from stages.reporting.style import BASELINE, FINETUNED, style_figure, wrap_label
 
-SETS = ("in_domain", "marketing")
 METRIC = "clip_cosine"
+
+
+class Change(NamedTuple):
+    """What an arm changed from the baseline: by which metric, on which prompts, in words."""
+
+    set_name: str
+    metric: str
+    words: str
+
+
+GAIN = Change("in_domain", METRIC, "CLIP on in-domain prompts")
+FORGETTING = Change("marketing", METRIC, "CLIP on marketing prompts")
+LIKENESS = Change("subject", "subject_similarity", "similarity to the subject")
+FIT = Change("subject", METRIC, "CLIP on the subject's prompts")
 
 
 class Duels(NamedTuple):
@@ -48,7 +61,20 @@ class Duels(NamedTuple):
 def render_duels(page: Duels) -> str:
     """The page as HTML that opens offline, plotly inside."""
     table = tabulate_methods(page)
-    charts = [draw_trade(table, page.confidence_level), draw_methods(table, page.confidence_level)]
+    charts = [draw_trade(page, FORGETTING, GAIN), draw_methods(table, page.confidence_level)]
+    of_subject = tabulate_subject(page)
+    if of_subject:
+        charts.append(draw_trade(page, FORGETTING, LIKENESS))
+    htmls = [
+        Markup(
+            chart.to_html(
+                full_html=False,
+                include_plotlyjs=number == 0,
+                config={"displayModeBar": False, "responsive": True},
+            )
+        )
+        for number, chart in enumerate(charts)
+    ]
     return (
         build_environment()
         .get_template("duel.html.j2")
@@ -60,16 +86,9 @@ def render_duels(page: Duels) -> str:
                 "records"
             ),
             costs=table.to_dict("records"),
-            charts=[
-                Markup(
-                    chart.to_html(
-                        full_html=False,
-                        include_plotlyjs=number == 0,
-                        config={"displayModeBar": False, "responsive": True},
-                    )
-                )
-                for number, chart in enumerate(charts)
-            ],
+            charts=htmls[:2],
+            of_subject=of_subject,
+            subject_charts=htmls[2:],
             baseline_colour=BASELINE,
             finetuned_colour=FINETUNED,
         )
@@ -98,11 +117,8 @@ def list_metrics(page: Duels) -> list[dict[str, Any]]:
 
 def tabulate_methods(page: Duels) -> pd.DataFrame:
     """A row of `METHODS_SCHEMA` an arm but the baseline, with its duration and size."""
-    baseline, *others = page.arms
-    rows = page.duels[(page.duels["metric"] == METRIC) & (page.duels["a"] == baseline)]
-    found = rows.set_index(["set", "b"])
     table = []
-    for arm in others:
+    for arm in page.arms[1:]:
         first = page.trained[arm][0]
         runs = pd.DataFrame(list(page.trained[arm]))
         row = {
@@ -110,60 +126,73 @@ def tabulate_methods(page: Duels) -> pd.DataFrame:
             "method": first["method"],
             **runs.drop(columns="method").mean().to_dict(),
         }
-        for set_name, value, ends in (
-            ("in_domain", "gain_in_domain", "gain"),
-            ("marketing", "change_out_of_domain", "change"),
+        for change, value, ends in (
+            (GAIN, "gain_in_domain", "gain"),
+            (FORGETTING, "change_out_of_domain", "change"),
         ):
-            if (set_name, arm) in found.index:
-                duel = found.loc[set_name, arm]
-                row |= {value: -duel["difference"], f"{ends}_ci_low": -duel["ci_high"]}
-                row |= {f"{ends}_ci_high": -duel["ci_low"]}
+            if found := find_change(page, arm, change):
+                row |= {value: found["difference"], f"{ends}_ci_low": found["ci_low"]}
+                row |= {f"{ends}_ci_high": found["ci_high"]}
         table.append(row)
     return pd.DataFrame(table).reindex(columns=[*METHODS_SCHEMA, "training_s", "checkpoint_bytes"])
 
 
-def draw_trade(table: pd.DataFrame, confidence_level: float) -> go.Figure:
-    """Gain in domain against the change on marketing prompts, both with intervals.
+def tabulate_subject(page: Duels) -> list[dict[str, Any]]:
+    """Of each arm that learned a subject its changes, in the order of the page's columns."""
+    found = {
+        arm: [find_change(page, arm, change) for change in (LIKENESS, FIT, GAIN, FORGETTING)]
+        for arm in page.arms[1:]
+    }
+    return [{"experiment": arm, "changes": changes} for arm, changes in found.items() if changes[0]]
 
-    Args:
-        table: From `tabulate_methods`.
-        confidence_level: Of the intervals, in (0, 1).
-    """
 
-    def bar(value: str, ends: str) -> dict[str, Any]:
-        return {
-            "array": table[f"{ends}_ci_high"] - table[value],
-            "arrayminus": table[value] - table[f"{ends}_ci_low"],
-            "thickness": 1.5,
-            "width": 4,
-        }
+def find_change(page: Duels, arm: str, change: Change) -> dict[str, Any] | None:
+    """An arm's mean, and how far it is above the baseline's, with an interval; None if unknown."""
+    rows = page.duels[(page.duels["a"] == page.arms[0]) & (page.duels["b"] == arm)]
+    rows = rows[(rows["set"] == change.set_name) & (rows["metric"] == change.metric)]
+    if rows.empty:
+        return None
+    duel = rows.iloc[0]
+    ends = {"ci_low": -duel["ci_high"], "ci_high": -duel["ci_low"]}
+    return {"mean": duel["mean_b"], "difference": -duel["difference"], **ends}
+
+
+def draw_trade(page: Duels, x: Change, y: Change) -> go.Figure:
+    """One change from the baseline against another, both with intervals; a point an arm."""
+    points = [
+        {"arm": arm, "x": of_x, "y": of_y}
+        for arm in page.arms[1:]
+        if (of_x := find_change(page, arm, x)) and (of_y := find_change(page, arm, y))
+    ]
+
+    def place(axis: str) -> dict[str, Any]:
+        changes = pd.DataFrame([point[axis] for point in points])
+        values = changes["difference"]
+        bar = {"array": changes["ci_high"] - values, "arrayminus": values - changes["ci_low"]}
+        return {axis: values, f"error_{axis}": bar | {"thickness": 1.5, "width": 4}}
 
     figure = go.Figure(
         go.Scatter(
-            x=table["change_out_of_domain"],
-            y=table["gain_in_domain"],
-            error_x=bar("change_out_of_domain", "change"),
-            error_y=bar("gain_in_domain", "gain"),
+            **(place("x") | place("y") if points else {}),
             mode="markers+text",
-            text=[wrap_label(name) for name in table["experiment"]],
+            text=[wrap_label(point["arm"]) for point in points],
             textposition="top right",
             marker={"color": FINETUNED, "size": 11},
-            customdata=[_word_trade(row) for row in table.to_dict("records")],
+            customdata=[_word_trade(point, x, y) for point in points],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
     figure.add_hline(y=0, line_color=BASELINE).add_vline(x=0, line_color=BASELINE)
-    percent = f"{confidence_level * 100:g} % intervals"
-    figure.update_xaxes(title_text=f"change of CLIP on marketing prompts; {percent}")
-    figure.update_yaxes(title_text="change of CLIP on<br>in-domain prompts")
+    percent = f"{page.confidence_level * 100:g} % intervals"
+    figure.update_xaxes(title_text=f"change of {x.words}; {percent}")
+    figure.update_yaxes(title_text=f"change of<br>{y.words}")
     return style_figure(figure, 440)
 
 
-def _word_trade(row: Mapping[str, Any]) -> str:
-    gain = format_interval(row["gain_ci_low"], row["gain_ci_high"])
-    change = format_interval(row["change_ci_low"], row["change_ci_high"])
-    return (
-        f"<b>{wrap_label(row['experiment'], 40)}</b><br>in-domain "
-        f"{format_signed(row['gain_in_domain'])} ({gain})<br>marketing "
-        f"{format_signed(row['change_out_of_domain'])} ({change})"
-    )
+def _word_trade(point: Mapping[str, Any], x: Change, y: Change) -> str:
+    words = [
+        f"{change.words} {format_signed(found['difference'])} "
+        f"({format_interval(found['ci_low'], found['ci_high'])})"
+        for change, found in ((y, point["y"]), (x, point["x"]))
+    ]
+    return "<br>".join([f"<b>{wrap_label(point['arm'], 40)}</b>", *words])

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from stages.files.facts import write_facts
 from stages.files.tables import SCORES_SCHEMA, read_json, write_json, write_table
 from stages.scoring.metrics.metric import PIXELS
 from stages.scoring.metrics.registry import METRICS, describe_metrics
+from stages.scoring.metrics.training import SUBJECT_SIMILARITY
 from tests.experiments import replace_in_params, write_experiments
 
 GAINS = {"attn2": 0.0, "full": -0.2, "full-again": -0.22}
@@ -42,6 +44,23 @@ def make_scores(gain: float) -> pd.DataFrame:
             table[name] = rng.random(len(table)) if kind == "float64" else kind == "int64"
             table[name] = table[name].astype(kind)
     return table.assign(clip_cosine=table["clip_cosine"] + gain)[list(SCORES_SCHEMA)]
+
+
+def add_subject(scores: pd.DataFrame, similarity: float) -> pd.DataFrame:
+    """Scores of a subject's prompts as well, which resemble it as said."""
+    rows = scores[scores["set"] == "marketing"].assign(set="subject", subject_similarity=similarity)
+    for column in ("file_name", "prompt_id", "prompt"):
+        rows[column] = rows[column].str.replace("marketing", "subject")
+    return pd.concat([scores, rows], ignore_index=True)
+
+
+def write_subject(similarity: float) -> None:
+    replace_in_params("data: pairs ", "data: subject ")
+    write_results(-0.1, "attn2")
+    for variant, value in (("baseline", 0.25), ("finetuned", similarity)):
+        scores = pd.read_csv(paths.SCORES[variant], keep_default_na=False)
+        write_table(add_subject(scores, value), paths.SCORES[variant])
+    write_facts(describe_metrics((*METRICS, SUBJECT_SIMILARITY), PIXELS), paths.FACTS["finetuned"])
 
 
 def write_results(gain: float, method: str) -> None:
@@ -103,6 +122,25 @@ def test_strengths_of_what_was_imported_are_arms_of_their_own(
     assert "<td>import</td><td>1</td><td>\N{EN DASH}</td>" in page
 
 
+def test_what_was_learned_of_a_subject_stands_beside_what_was_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_experiments({"learned": partial(write_subject, 0.75)})
+    main("learned")
+    page = paths.DUEL_PAGE.read_text(encoding="utf-8")
+    row = page[page.index('aria-label="The subject"') :].split("<tr>")[2].split("</tr>")[0]
+    cells = re.findall(r"<td>([^<]*)", row)
+    assert cells == ["0.75", "+0.5000", *["\N{MINUS SIGN}0.1000"] * 3]
+    assert page.count('<div class="chart">') == 3
+
+
+@pytest.mark.usefixtures("experiments")
+def test_without_a_subject_the_page_has_no_section_on_one() -> None:
+    main("attn2")
+    assert "The subject" not in paths.DUEL_PAGE.read_text(encoding="utf-8")
+
+
 def write_import(strength: int) -> None:
     replace_in_params("method: attn2\n", "method: import\n")
     replace_in_params("  path: none ", "  path: theirs.safetensors ")
@@ -160,6 +198,14 @@ def test_what_cannot_be_compared_is_refused_by_its_key_and_both_values() -> None
         check_alike({"a": params, "b": change(params, "sample", guidance_scale=5.0)})
     with pytest.raises(UserError, match=r"b: prompts\.protocol is paper, in a it is broad"):
         check_alike({"a": params, "b": change(params, "prompts", protocol="paper")})
+
+
+def test_subjects_that_are_compared_with_other_pictures_are_refused() -> None:
+    params = change(load_params(), "finetune", data="subject")
+    check_alike({"a": params, "b": change(params, "subject", num_pictures=16)})
+    check_alike({"a": load_params(), "b": params})
+    with pytest.raises(UserError, match=r"b: subject\.num_held_out_pictures is 4, in a it is 8"):
+        check_alike({"a": params, "b": change(params, "subject", num_held_out_pictures=4)})
 
 
 def test_names_that_say_nothing_are_refused() -> None:
