@@ -11,7 +11,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 
 from transformers import CLIPTokenizer
@@ -33,13 +33,14 @@ from stages.config import paths
 from stages.config.mistakes import UserError, show
 from stages.config.notation import format_count
 from stages.config.params import FinetuneParams, Params, load_params
+from stages.files.clip_files import describe_clips
 from stages.files.download import fetch_model
-from stages.files.hub import Model, require_model
+from stages.files.hub import require_model
 from stages.files.tables import write_table
 from stages.files.taught import Taught, name_taught, write_taught
 from stages.run.entry import run_stage
 from stages.scoring.metrics.registry import load_extra_metrics
-from stages.scoring.scorer import Scorer, describe_scorer, load_scorer
+from stages.scoring.scorer import Scorer, load_scorer
 from stages.sources.handed_in import take_in_pictures
 from stages.sources.intake import Intake, build_all_prompts, open_all, take_in
 from stages.sources.notes import Note
@@ -68,9 +69,8 @@ def main() -> None:
 
 def take_pictures_alone(params: Params) -> None:
     """Look at pictures that were handed in, and at what judges them: no base is needed."""
-    base = params.chosen
-    if scorer := describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision):
-        require_model(scorer)
+    for clip in describe_clips(params):
+        require_model(clip)
     intake = take_in_pictures(params.pictures.named)
     open_scorer(params)
     write_taught(None, paths.SUBJECT)
@@ -85,13 +85,10 @@ def require_all(params: Params, taught: Taught | None) -> None:
         UserError: A line for each that is neither here nor can be downloaded, or is wrong.
     """
     base = params.chosen
-    scorer = describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
-    guide = describe_guide(params)
     looks: list[Callable[[], object]] = [
         lambda: require_device(base),
         lambda: require_model(describe_base(base)),
-        lambda: scorer and require_model(scorer),
-        lambda: guide and require_model(guide),
+        *(partial(require_model, clip) for clip in describe_clips(params)),
         lambda: build_all_prompts(params, taught),
         lambda: open_all(params, taught),
         lambda: require_optimizer(params.finetune),
@@ -104,17 +101,6 @@ def require_all(params: Params, taught: Taught | None) -> None:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
-
-
-def describe_guide(params: Params) -> Model | None:
-    """What a guide on the hub consists of; None for one in a folder, or where none guides."""
-    base = params.chosen
-    if not params.sample.clip_guidance_scale:
-        return None
-    found = describe_scorer(base.guide, base.guide_pretrained)
-    names = {"what": f"guide {base.guide}", "key": "bases.*.guide"}
-    names["setting"] = "bases.*.guide: local-dir:FOLDER, guide_pretrained: none"
-    return found and replace(found, **names)
 
 
 def require_optimizer(finetune: FinetuneParams) -> None:
@@ -162,10 +148,7 @@ def check_guide(params: Params, scorer: Scorer) -> None:
         UserError: `sample.guide_is_scorer` is not what is the case, or the guide can't be loaded.
     """
     base, is_wanted = params.chosen, params.sample.guide_is_scorer
-    try:
-        guide = load_scorer(base.guide, base.guide_pretrained)
-    except UserError as error:
-        raise UserError(f"bases.*.guide: {error}") from None
+    guide = load_scorer(base.guide, base.guide_pretrained, base.guide_revision, "guide")
     is_scorer = fingerprint_weights(guide.model) == fingerprint_weights(scorer.model)
     logger.info("preflight: guide %s%s", base.guide, ", which judges, too" if is_scorer else "")
     if is_scorer and not is_wanted:

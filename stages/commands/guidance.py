@@ -59,7 +59,7 @@ def main(*names: str) -> None:
             f"but {', '.join(names)} have {', '.join(f'{scale:g}' for scale in scales)}"
         )
     base = params[names[0]].chosen
-    guide = load_scorer(base.guide, base.guide_pretrained)
+    guide = load_scorer(base.guide, base.guide_pretrained, base.guide_revision, "guide")
     rows = [
         row
         for variant in paths.VARIANTS

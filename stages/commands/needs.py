@@ -19,10 +19,11 @@ from stages.base.device import choose_device, describe_device, require_device
 from stages.commands.measured import count_weights, find_measured
 from stages.config.mistakes import UserError, enumerate_keys
 from stages.config.params import Params, load_params
+from stages.files.clip_files import LOCAL_PREFIX, describe_clips
 from stages.files.hub import Missing, Model, find_missing, is_local
 from stages.files.taught import name_taught
 from stages.sampling.batches import count_pictures
-from stages.scoring.scorer import LOCAL_PREFIX, describe_scorer, load_scorer
+from stages.scoring.scorer import load_scorer
 from stages.sources.intake import build_all_prompts, open_all
 
 GB, GIB = 1e9, 2**30
@@ -102,10 +103,8 @@ def describe_run(params: Params, num_pictures: int) -> str:
 
 
 def find_models(params: Params) -> Found:
-    """Base and scorer, as far as they are folders or on the hub, and what of them is not here."""
-    base = params.chosen
-    scorer = describe_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
-    models = [describe_base(base), *([scorer] if scorer else [])]
+    """Base, scorer and guide, as far as the hub or a folder has them, and what is not here."""
+    models = [describe_base(params.chosen), *describe_clips(params)]
     return [(model, find_missing(model)) for model in models]
 
 

@@ -295,6 +295,7 @@ class BaseParams(Section):
     scorer_revision: Maybe[Text]
     guide: Text
     guide_pretrained: Maybe[Text]
+    guide_revision: Maybe[Text]
     resolution_px: Annotated[Count, Field(multiple_of=8, le=2048)]
     precision: Literal["fp32", "bf16", "fp16"]
     learning_rates: LearningRates

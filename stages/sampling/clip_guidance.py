@@ -46,12 +46,15 @@ def load_guide(
     """Load the base's guide, with the text that is wanted for each prompt that is asked."""
     import open_clip  # noqa: PLC0415 - seconds, and only guidance by CLIP needs it
 
-    model = open_clip.create_model(
-        base.guide, pretrained=base.guide_pretrained, device=device, require_pretrained=True
+    from stages.files.clip_files import locate_clip  # noqa: PLC0415 - imports it as well
+
+    located = locate_clip(base.guide, base.guide_pretrained, base.guide_revision, "guide")
+    model, _, _ = open_clip.create_model_and_transforms(
+        located.name, device=device, require_pretrained=True, **located.arguments
     )
     model = model.eval().requires_grad_(False)
     distinct = list(dict.fromkeys(wanted.values()))
-    tokens = open_clip.get_tokenizer(base.guide)(distinct).to(device)
+    tokens = open_clip.get_tokenizer(located.tokenizer)(distinct).to(device)
     with torch.no_grad():
         embeds = [F.normalize(model.encode_text(part), dim=-1) for part in tokens.split(256)]
     rows = dict(zip(distinct, torch.cat(embeds), strict=True))

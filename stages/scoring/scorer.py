@@ -17,18 +17,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from stages.config.mistakes import UserError
-from stages.files.download import fetch_model
-from stages.files.hub import Model
+from stages.files.clip_files import CONFIG, LOCAL_PREFIX, locate_clip, read_tag
 
 logger = logging.getLogger(__name__)
-
-LOCAL_PREFIX = "local-dir:"
-HUB_PREFIX = "hf-hub:"
-CONFIG = "open_clip_config.json"
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""In the order in which open_clip looks for them; it reads the second one with `weights_only`."""
-PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
-"""Of what a tag says; a file's path would not tell open_clip."""
 
 
 @dataclass(frozen=True)
@@ -44,59 +35,33 @@ class Scorer:
     weights: str
 
 
-def describe_scorer(name: str, pretrained: str | None, revision: str | None = None) -> Model | None:
-    """What a scorer on the hub consists of; None for one in a folder, a file, or elsewhere.
-
-    A tag, such as openai, stands for a repository: open_clip.pretrained says which.
-    """
-    if name.startswith(HUB_PREFIX):
-        repository, file = name.removeprefix(HUB_PREFIX), ""
-    elif name.startswith(LOCAL_PREFIX) or pretrained is None:
-        return None
-    else:
-        location = _read_tag(name, pretrained).get("hf_hub", "")
-        repository, _, file = location.rpartition("/")
-    if not repository:
-        return None
-    weights = (str(Path(file).with_suffix(".safetensors")), file) if file else WEIGHTS
-    config = [(CONFIG,)] if name.startswith(HUB_PREFIX) else []
-    return Model(
-        what=f"scorer {name}",
-        key="bases.*.scorer",
-        revision_key="bases.*.scorer_revision",
-        name=repository,
-        revision=revision,
-        wanted=[*config, weights],
-        patterns=["*.json", "*.txt", weights[0]],
-        setting=f"bases.*.scorer: {LOCAL_PREFIX}FOLDER, scorer_pretrained: none",
-    )
-
-
-def load_scorer(name: str, pretrained: str | None, revision: str | None = None) -> Scorer:
+def load_scorer(
+    name: str, pretrained: str | None, revision: str | None = None, role: str = "scorer"
+) -> Scorer:
     """Load open_clip's model `name` (or local-dir:FOLDER, hf-hub:NAME) with weights `pretrained`.
 
-    What is on the hub is downloaded first, at `revision`: open_clip itself knows no revisions, and
-    takes another file where a download fails.
+    What is on the hub is downloaded first, at `revision`. `role`, for messages, is what params.yaml
+    calls it: scorer or guide.
 
     Raises:
         UserError: The folder, or a file in it, is missing.
         UserError: The name or tag is unknown, the weights cannot be had, or are the wrong ones.
     """
-    _check_activation(name, pretrained)
+    _check_activation(name, pretrained, role)
     if name.startswith(LOCAL_PREFIX):
-        _check_folder(Path(name.removeprefix(LOCAL_PREFIX)))
-    source, how = _fetch(name, pretrained, revision)
+        _check_folder(Path(name.removeprefix(LOCAL_PREFIX)), role)
+    located = locate_clip(name, pretrained, revision, role)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
-            source, device=device, require_pretrained=True, **how
+            located.name, device=device, require_pretrained=True, **located.arguments
         )
-        tokenizer = open_clip.get_tokenizer(_choose_tokenizer(name, source))
+        tokenizer = open_clip.get_tokenizer(located.tokenizer)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(
-            f"the scorer {name} (weights {pretrained or 'its own'}) cannot be loaded: {reason}; "
-            "check bases.*.scorer and scorer_pretrained, and the network if it is not a folder"
+            f"the {role} {name} (weights {pretrained or 'its own'}) cannot be loaded: {reason}; "
+            f"check bases.*.{role} and {role}_pretrained, and the network if it is not a folder"
         ) from error
     model = model.eval().requires_grad_(False)
     return Scorer(model, preprocess, tokenizer, device, name, pretrained or "its own")
@@ -112,55 +77,27 @@ def describe_preprocessing(scorer: Scorer) -> str:
     )
 
 
-def _read_tag(name: str, pretrained: str | None) -> dict[str, Any]:
-    """What open_clip knows of weights by their tag; nothing of a file's."""
-    return open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained) if pretrained else {}
-
-
-def _check_activation(name: str, pretrained: str | None) -> None:
+def _check_activation(name: str, pretrained: str | None, role: str) -> None:
     # open_clip >= 2.29 only warns here, and not of a file; the cosines are wrong.
-    tag = _read_tag(name, pretrained)
+    tag = read_tag(name, pretrained)
     config = open_clip.get_model_config(name.replace("/", "-")) if tag else None
     if config is None or config.get("quick_gelu", False) == tag.get("quick_gelu", False):
         return
     if pretrained == "openai":
         raise UserError(
-            f"scorer {name} with weights openai: they were trained with QuickGELU; "
+            f"{role} {name} with weights openai: they were trained with QuickGELU; "
             f"use {name}-quickgelu in params.yaml"
         )
-    logger.warning("scorer %s: of QuickGELU open_clip says the contrary for %s", name, pretrained)
+    logger.warning("%s %s: of QuickGELU open_clip says the contrary for %s", role, name, pretrained)
 
 
-def _fetch(name: str, pretrained: str | None, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments by which open_clip finds all it needs on this machine."""
-    on_hub = describe_scorer(name, pretrained, revision)
-    if on_hub is None:
-        return name, {"pretrained": pretrained}
-    fetch_model(on_hub)
-    weights = next(path for file in on_hub.wanted[-1] if (path := on_hub.find(file)))
-    if name.startswith(HUB_PREFIX):
-        return f"{LOCAL_PREFIX}{weights.parent}", {}
-    tag = _read_tag(name, pretrained)
-    preprocessing = {f"image_{key}": tag[key] for key in PREPROCESSING if key in tag}
-    return name, {"pretrained": str(weights), **preprocessing}
-
-
-def _choose_tokenizer(name: str, source: str) -> str:
-    """The source; but a repository may name a tokenizer of the hub that is not in it."""
-    if not name.startswith(HUB_PREFIX):
-        return source
-    named = open_clip.get_model_config(source)["text_cfg"].get("hf_tokenizer_name")
-    is_inside = any(Path(source.removeprefix(LOCAL_PREFIX)).glob("tokenizer*"))
-    return name if named and not is_inside else source
-
-
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, role: str) -> None:
     config = folder / CONFIG
     if not config.is_file():
-        raise UserError(f"no scorer in {folder}: {config.name} is missing")
+        raise UserError(f"no {role} in {folder}: {config.name} is missing")
     try:
         json.loads(config.read_text(encoding="utf-8"))["model_cfg"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{config}: no JSON with a model_cfg") from None
     if not list(folder.glob("*.safetensors")):
-        raise UserError(f"no scorer in {folder}: it holds no weights as .safetensors")
+        raise UserError(f"no {role} in {folder}: it holds no weights as .safetensors")

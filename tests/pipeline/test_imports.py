@@ -35,7 +35,12 @@ LIBRARY_HOMES = {
         "stages/tiny",
     ),
     "plotly": ("stages/reporting",),
-    "open_clip": ("stages/scoring", "stages/sampling/clip_guidance.py", "stages/tiny"),
+    "open_clip": (
+        "stages/scoring",
+        "stages/files/clip_files.py",
+        "stages/sampling/clip_guidance.py",
+        "stages/tiny",
+    ),
     "evalica": ("stages/analysis/strengths.py",),  # installed for `make votes` alone
     "ruamel": ("stages/config/params.py",),
 }

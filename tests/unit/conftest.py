@@ -123,6 +123,7 @@ def build_base_params(folder: Path, **changes: object) -> BaseParams:
         "scorer_revision": None,
         "guide": "local-dir:none",
         "guide_pretrained": None,
+        "guide_revision": None,
         "resolution_px": IMAGE_SIZE_PX,
         "precision": "fp32",
         "learning_rates": {

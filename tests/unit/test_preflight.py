@@ -9,6 +9,7 @@ from stages import preflight
 from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.params import load_params
+from stages.files.clip_files import describe_clips
 from stages.scoring.scorer import load_scorer
 from stages.sources.intake import Intake
 from stages.sources.notes import Note
@@ -115,7 +116,8 @@ def test_a_guide_that_is_the_scorer_by_its_weights_is_refused_unless_that_is_sai
 def test_a_guide_is_asked_of_the_hub_only_where_it_leads() -> None:
     params = load_params()
     params = params.model_copy(update={"base": "sd15"})
-    assert preflight.describe_guide(params) is None
+    assert [model.key for model in describe_clips(params)] == ["bases.*.scorer"]
     sample = params.sample.model_copy(update={"clip_guidance_scale": 5.0})
-    found = preflight.describe_guide(params.model_copy(update={"sample": sample}))
-    assert (found.key, found.what) == ("bases.*.guide", "guide ViT-L-14-quickgelu")
+    _, guide = describe_clips(params.model_copy(update={"sample": sample}))
+    assert (guide.key, guide.what) == ("bases.*.guide", "guide ViT-L-14-quickgelu")
+    assert guide.revision == params.chosen.guide_revision is not None

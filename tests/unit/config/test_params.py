@@ -296,6 +296,7 @@ def test_a_source_gets_the_keys_that_it_needs_and_no_others(data, key):
     text = f"{TEXT[: TEXT.index('prepare:')]}  mine: {{model: m, revision: none, "
     text += "weights_variant: none, scorer: s, "
     text += "scorer_pretrained: none, scorer_revision: none, guide: g, guide_pretrained: none, "
+    text += "guide_revision: none, "
     text += "resolution_px: 64, precision: fp32, "
     text += f"data: {json.dumps(data)}, "
     rates = "attn2: 0, attn2_kv: 0, full: 0, lora: 0, hydra_lora: 0"

@@ -9,13 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from stages.files.clip_files import WEIGHTS, describe_clip
 from stages.scoring.embed import embed_images, embed_texts
 from stages.scoring.metrics.clip import compute_clip_cosine
-from stages.scoring.scorer import (
-    WEIGHTS,
-    describe_scorer,
-    load_scorer,
-)
+from stages.scoring.scorer import load_scorer
 from tests.tiny import build_scorer
 
 TEXTS = ["a photo of a cat", "a blue coffee mug on a wooden table", "a photo of a ship"]
@@ -98,7 +95,7 @@ def test_a_hundred_clamped_cosines_are_torchmetrics_clip_score() -> None:
 def test_a_scorer_on_the_hub_is_known_before_it_is_loaded(
     name: str, pretrained: str | None, repository: str, first: str
 ) -> None:
-    model = describe_scorer(name, pretrained)
+    model = describe_clip(name, pretrained)
     assert model is not None
     assert (model.name, model.wanted[0][0]) == (repository, first)
 
@@ -107,4 +104,4 @@ def test_a_scorer_on_the_hub_is_known_before_it_is_loaded(
     ("name", "pretrained"), [("local-dir:models", None), (PAPERS_SCORER, "weights.safetensors")]
 )
 def test_a_scorer_in_a_folder_or_file_asks_no_hub(name: str, pretrained: str | None) -> None:
-    assert describe_scorer(name, pretrained) is None
+    assert describe_clip(name, pretrained) is None

@@ -1,4 +1,4 @@
-"""A scorer on a hub: that of its revision, and open_clip gets all of it from this machine."""
+"""Scorer and guide on a hub: of their revision, and open_clip gets all of it from this machine."""
 
 import json
 from collections.abc import Iterator
@@ -12,11 +12,15 @@ from huggingface_hub import constants
 from open_clip import pretrained as tags
 from PIL import Image
 
+from stages.base.identity import fingerprint_weights
 from stages.config.mistakes import UserError
 from stages.config.params import load_params
-from stages.scoring.scorer import CONFIG, WEIGHTS, load_scorer
+from stages.files.clip_files import CONFIG, WEIGHTS
+from stages.sampling.clip_guidance import load_guide
+from stages.scoring.scorer import load_scorer
 from tests.fake_hub import COMMIT, NOWHERE, FakeHub, point_at, serve_hub
 from tests.tiny import build_scorer
+from tests.unit.conftest import build_base_params
 
 NAME = "somebody/scorer"
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -83,8 +87,30 @@ def test_a_download_that_fails_is_told_and_open_clip_tries_no_other_file(hub: Fa
     assert not any(".bin" in request for request in hub.requests)
 
 
-def test_the_papers_scorer_is_pinned_in_the_repository_that_its_tag_stands_for() -> None:
-    scorer = load_params().bases["sd15"]
-    tag = open_clip.get_pretrained_cfg(scorer.scorer, scorer.scorer_pretrained)
-    assert tag["hf_hub"].rstrip("/") in Path("params.yaml").read_text()
-    assert len(scorer.scorer_revision or "") == 40
+def test_a_guide_on_the_hub_is_that_of_its_revision(hub: FakeHub, base_folder: Path) -> None:
+    values = {"guide": "micro", "guide_pretrained": "tag", "guide_revision": COMMIT}
+    guide = load_guide(build_base_params(base_folder, **values), 1.0, {"": ""}, torch.device("cpu"))
+    assert hub.requests
+    assert all("main" not in request for request in hub.requests)
+    scorer = load_scorer("micro", "tag", COMMIT)
+    assert fingerprint_weights(guide.model) == fingerprint_weights(scorer.model)
+    assert guide.preprocess["mean"] == MEAN
+
+
+def test_another_revision_of_a_guide_is_refused_by_name(hub: FakeHub, base_folder: Path) -> None:
+    values = {"guide": "micro", "guide_pretrained": "tag", "guide_revision": "f" * 40}
+    base = build_base_params(base_folder, **values)
+    with pytest.raises(UserError, match=r"it has no revision f+; check bases\.\*\.guide_revision"):
+        load_guide(base, 1.0, {"": ""}, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("role", ["scorer", "guide"])
+def test_the_clips_of_sd15_are_pinned_in_the_repository_that_their_tag_stands_for(
+    role: str,
+) -> None:
+    base = load_params().bases["sd15"].model_dump()
+    tag = open_clip.get_pretrained_cfg(base[role], base[f"{role}_pretrained"])
+    revision = base[f"{role}_revision"]
+    line = next(line for line in Path("params.yaml").read_text().splitlines() if revision in line)
+    assert tag["hf_hub"].rstrip("/") in line
+    assert len(revision) == 40
