@@ -77,6 +77,12 @@ DUELS_SCHEMA = _type_columns(f"set metric direction {_ARMS} p_value p_value_holm
 DUELS_BY_CLASS_SCHEMA = _type_columns(
     "a b class difference ci_low ci_high p_value p_value_holm verdict"
 )
+GUIDANCE_SCHEMA = _type_columns(
+    "variant set scale first_scale num_prompts guide_gain guide_ci_low guide_ci_high judge_gain "
+    "judge_ci_low judge_ci_high ahead_gain ahead_ci_low ahead_ci_high seconds_per_picture "
+    "first_seconds_per_picture"
+)
+"""Gains are over `first_scale`; `ahead` is the guide's cosine minus the judge's."""
 PLAN_SCHEMA = _type_columns(
     "set num_prompts num_pictures num_seeds num_images minutes detectable_difference"
 )

@@ -2,7 +2,7 @@
 
 `python -m stages.commands.guidance EXPERIMENT EXPERIMENT [EXPERIMENT ...]`, which differ in
 `sample.clip_guidance_scale` alone. The smallest scale, usually 0, is what the others are compared
-with, on the same prompts and noise. Writes plots/guidance.csv and shows it as Markdown; results are
+with, on the same prompts and noise. Writes plots/guidance.html and plots/guidance.csv; results are
 read from git and DVC's cache, and the guide looks at the pictures again, nothing else is run.
 """
 
@@ -10,12 +10,14 @@ import io
 import logging
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from stages.analysis.duel import METRIC, align_arms, compare_arms
+from stages.analysis.duel import align_arms, compare_arms
+from stages.analysis.results import GUIDANCE_SCHEMA
 from stages.commands.experiments import (
     check_distinct,
     check_same,
@@ -28,9 +30,11 @@ from stages.config import paths
 from stages.config.mistakes import UserError
 from stages.config.notation import format_interval, format_signed, word_set
 from stages.config.params import CompareParams, Params, load_params
+from stages.files.atomic import replace_file
 from stages.files.images import decode_image
 from stages.files.pictures import LazyColumn, read_rows
 from stages.files.tables import SAMPLES_SCHEMA, parse_scores, write_table
+from stages.reporting.guidance import render_guidance
 from stages.run.entry import run_stage
 from stages.scoring.embed import embed_images, embed_texts
 from stages.scoring.metrics.clip import CLIP_COSINE, compute_clip_cosine
@@ -41,10 +45,11 @@ from stages.scoring.scorer import Scorer, load_scorer
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
-FACTS = {metric.name: metric.describe(PIXELS) for metric in (CLIP_COSINE, GUIDE_COSINE)}
-"""Of the two that are compared; whose numbers they are makes no difference here."""
-COLUMNS = ["variant", "set", "scale", "num_prompts", "guide_gain", "guide_interval"]
-COLUMNS += ["judge_gain", "judge_interval", "guide_minus_judge", "seconds_per_picture"]
+AHEAD = replace(GUIDE_COSINE, name="ahead", column="ahead")
+"""The guide's cosine minus the judge's: what the guide gains and the judge does not see."""
+METRICS = {"guide": GUIDE_COSINE, "judge": CLIP_COSINE, "ahead": AHEAD}
+FACTS = {metric.name: metric.describe(PIXELS) for metric in METRICS.values()}
+"""Of what is compared; whose numbers they are makes no difference here."""
 
 
 def main(*names: str) -> None:
@@ -65,31 +70,44 @@ def main(*names: str) -> None:
         for variant in paths.VARIANTS
         for row in compare_scales(variant, dict(sorted(scales.items())), guide)
     ]
-    write_table(pd.DataFrame(rows)[COLUMNS], paths.GUIDANCE)
-    for cells in [COLUMNS, ["---"] * len(COLUMNS), *([row[c] for c in COLUMNS] for row in rows)]:
-        logger.info("| %s |", " | ".join(map(str, cells)))
+    table = pd.DataFrame(rows)[list(GUIDANCE_SCHEMA)]
+    write_table(table, paths.GUIDANCE)
+    with replace_file(paths.GUIDANCE_PAGE) as partial:
+        page = render_guidance(table, load_params().compare.confidence_level)
+        partial.write_text(page, encoding="utf-8")
+    for row in rows:
+        logger.info(
+            "%s, %s: scale %g: guide %s, judge %s (%s)",
+            row["variant"],
+            word_set(row["set"]),
+            row["scale"],
+            format_signed(row["guide_gain"]),
+            format_signed(row["judge_gain"]),
+            format_interval(row["judge_ci_low"], row["judge_ci_high"]),
+        )
+    logger.info("%s", paths.GUIDANCE_PAGE)
 
 
 def compare_scales(variant: str, scales: dict[float, str], guide: Scorer) -> list[dict[str, Any]]:
-    """A row a set and scale but the first, which is what it is compared with."""
+    """Rows of `GUIDANCE_SCHEMA`: a set and scale but the first, which they are compared with."""
     params = load_params().compare
     tables = {scale: read_judged(name, variant, guide) for scale, name in scales.items()}
+    costs = {
+        scale: read_values(name, paths.SAMPLING_COST[variant], "sample")["duration_s"]
+        / len(tables[scale])
+        for scale, name in scales.items()
+    }
     first, *others = scales
     rows = []
     for scale in others:
-        gains = compare(tables[scale], tables[first], params)
-        cost = read_values(scales[scale], paths.SAMPLING_COST[variant], "sample")
-        for set_name, gain in gains.items():
-            guide_gain, judge_gain = gain[GUIDE_COSINE.name], gain[METRIC]
-            ahead = guide_gain["difference"] - judge_gain["difference"]
-            rows.append(
-                {"variant": variant, "set": word_set(set_name), "scale": scale}
-                | {"num_prompts": judge_gain["num_prompts"]}
-                | _word("guide", guide_gain)
-                | _word("judge", judge_gain)
-                | {"guide_minus_judge": format_signed(ahead)}
-                | {"seconds_per_picture": round(cost["duration_s"] / len(tables[scale]), 2)}
-            )
+        for set_name, gains in compare(tables[scale], tables[first], params).items():
+            row = {"variant": variant, "set": set_name, "scale": scale, "first_scale": first}
+            row |= {"seconds_per_picture": costs[scale], "first_seconds_per_picture": costs[first]}
+            for who, metric in METRICS.items():
+                gain = gains[metric.name]
+                row |= {"num_prompts": gain["num_prompts"], f"{who}_gain": gain["difference"]}
+                row |= {f"{who}_{end}": gain[end] for end in ("ci_low", "ci_high")}
+            rows.append(row)
     return rows
 
 
@@ -112,7 +130,8 @@ def read_judged(name: str, variant: str, guide: Scorer) -> pd.DataFrame:
         copy = Path(folder) / "pictures.parquet"
         copy_file(name, paths.SAMPLES[variant], copy)
         cosines = measure(copy, guide)
-    return scores.assign(guide_cosine=scores["file_name"].map(cosines))
+    scores = scores.assign(guide_cosine=scores["file_name"].map(cosines))
+    return scores.assign(ahead=scores["guide_cosine"] - scores["clip_cosine"])
 
 
 def measure(samples: Path, guide: Scorer) -> dict[str, float]:
@@ -124,7 +143,7 @@ def measure(samples: Path, guide: Scorer) -> dict[str, float]:
     for first in range(0, len(rows), BATCH_SIZE):
         part = rows[first : first + BATCH_SIZE]
         images = [decode_image(pictures[row], file) for row, file in part["file_name"].items()]
-        wanted = texts[part["prompt"].map(places).to_numpy()]
+        wanted = texts[part["prompt"].map(places).tolist()]
         found += compute_clip_cosine(embed_images(guide, images), wanted).tolist()
     return dict(zip(rows["file_name"], found, strict=True))
 
@@ -134,11 +153,6 @@ def keep_all_but_scale(params: Params) -> dict[str, Any]:
     values = params.model_dump(exclude={"bases", "compare", "report", "study", "launch"})
     del values["sample"]["clip_guidance_scale"]
     return values | {f"bases.{params.base}": params.chosen.model_dump()}
-
-
-def _word(who: str, gain: dict[str, Any]) -> dict[str, str]:
-    interval = format_interval(gain["ci_low"], gain["ci_high"])
-    return {f"{who}_gain": format_signed(gain["difference"]), f"{who}_interval": interval}
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ DUELS = Path("plots/duel.csv")
 DUELS_BY_CLASS = Path("plots/duel_by_class.csv")
 DUEL_PAGE = Path("plots/duel.html")
 GUIDANCE = Path("plots/guidance.csv")
+GUIDANCE_PAGE = Path("plots/guidance.html")
 
 STUDY_PAGE = Path("plots/study.html")
 STUDY = Path("data/study")
