@@ -124,7 +124,7 @@ class Leader:
             strict=True,
         ):
             with torch.enable_grad():
-                part = latents.detach().requires_grad_()
+                part = latents.requires_grad_()
                 images = decode_part(self.vae, part)
                 cosines = measure_cosines(self.guide, images, text_embeds)
                 # A sum: what a picture gets does not depend on how many are beside it.

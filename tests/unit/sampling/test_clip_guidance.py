@@ -122,6 +122,21 @@ def test_the_prediction_moves_along_the_gradient_that_finite_differences_find(
     assert all(weight.grad is None for weight in [*unet.parameters(), *leader.vae.parameters()])
 
 
+def test_where_the_latents_are_noise_alone_nothing_is_led() -> None:
+    _, leader = build_smooth()
+    noise_scheduler = DDIMScheduler.from_config(
+        build_tiny_scheduler().config,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,  # Lin et al. 2023: the last timestep has no picture in it
+    )
+    noisy, pred = torch.randn(2, 2, *SHAPE).double()
+    last = torch.tensor(len(noise_scheduler.alphas_cumprod) - 1)
+    assert torch.equal(leader.lead(lambda _: pred, noisy, noise_scheduler, last), pred)
+    middle = leader.lead(lambda _: pred, noisy, noise_scheduler, last // 2)
+    assert not torch.equal(middle, pred)
+    assert middle.isfinite().all()
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_each_scheduler_tells_how_much_of_the_latents_is_picture(name: str) -> None:
     noise_scheduler = build_scheduler(dict(build_tiny_scheduler().config), name)
