@@ -197,10 +197,10 @@ def test_a_pictures_lead_does_not_depend_on_how_many_are_beside_it(
 ) -> None:
     sampler = build_led_sampler(guided_base)
     together = sample_pictures(sampler, PROMPTS, SEEDS)
-    alone = sample_pictures(sampler, PROMPTS[1:2], SEEDS[1:2])
-    difference = np.abs(alone.images.astype(int) - together.images[1:2])
+    alone = sample_pictures(sampler, PROMPTS[:1], SEEDS[:1])
+    difference = np.abs(alone.images.astype(int) - together.images[:1])
     assert difference.max() <= 1  # of 255: libraries pick other kernels for other batch sizes
-    assert abs(alone.guide_cosine - together.guide_cosine[1:2]).max() < 1e-3
+    assert abs(alone.guide_cosine - together.guide_cosine[:1]).max() < 1e-3
     monkeypatch.setattr(clip_guidance, "DECODE_BATCH_SIZE", 2)  # in two parts
     in_parts = sample_pictures(sampler, PROMPTS, SEEDS)
     assert np.abs(in_parts.images.astype(int) - together.images).max() <= 1
