@@ -117,6 +117,7 @@ def embed_context(
         training_embeds=torch.from_numpy(training.image_embeds),
         training_classes=torch.tensor([places.get(name, -1) for name in training.rows["class"]]),
         subject_embeds=torch.from_numpy(pairs.select("subject_held_out").image_embeds),
+        dino_embeds=None if pairs.dino_embeds is None else torch.from_numpy(pairs.dino_embeds),
     )
 
 

@@ -201,6 +201,16 @@ def _check_guide(sample: "SampleParams", info: ValidationInfo) -> "SampleParams"
     return sample
 
 
+def _check_dino(score: "ScoreParams", info: ValidationInfo) -> "ScoreParams":
+    finetune = info.data.get("finetune")
+    if finetune is not None and finetune.data != "subject" and "dino" in score.extra_metrics:
+        raise ValueError(
+            "extra_metrics should hold no dino: it compares with the pictures of a subject, and "
+            f"finetune.data is {finetune.data}"
+        )
+    return score
+
+
 def _check_base(base: str, info: ValidationInfo) -> str:
     bases = info.data.get("bases", {base: None})
     if base not in bases:
@@ -234,7 +244,9 @@ UnetMethod = Literal["attn2", "attn2_kv", "full", "lora", "hydra_lora"]
 Method = Literal[UnetMethod, "textual_inversion"]
 """What is trained here. Weights that others trained come by the method `import`."""
 Protocol = Literal["broad", "paper"]
-ExtraMetric = Literal["laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score"]
+ExtraMetric = Literal[
+    "laion_aesthetic", "musiq", "pickscore", "hpsv2", "image_reward", "vqa_score", "dino"
+]
 
 Question = Literal["fits_text", "looks_better"]
 
@@ -511,7 +523,7 @@ class Params(Section):
     imported: Annotated[ImportParams, Field(alias="import"), AfterValidator(_check_import)]
     pictures: PicturesParams
     sample: Annotated[SampleParams, AfterValidator(_check_guide)]
-    score: ScoreParams
+    score: Annotated[ScoreParams, AfterValidator(_check_dino)]
     compare: CompareParams
     report: ReportParams
     study: StudyParams

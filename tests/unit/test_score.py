@@ -82,7 +82,7 @@ def scores(scored):
 
 
 def test_the_training_pictures_are_embedded_in_order(scored):
-    rows, embeds = read_pair_embeds(scored / paths.IMAGE_EMBEDS).select("train")
+    rows, embeds, _ = read_pair_embeds(scored / paths.IMAGE_EMBEDS).select("train")
     pairs = read_pairs(scored / paths.PAIRS)
     pictures = [decode_image(data, "") for data in pairs["image"][pairs["split"] == "train"]]
     scorer = load_scorer("local-dir:models/tiny-scorer", None)
@@ -101,7 +101,7 @@ def test_embeds_stand_in_the_order_of_the_table(scored, scores):
 
 def test_similarity_to_the_training_pictures_follows_from_the_embeds(scored, scores):
     embeds = read_image_embeds(scored / paths.SAMPLE_EMBEDS["baseline"], "score")
-    rows, training = read_pair_embeds(scored / paths.IMAGE_EMBEDS).select("train")
+    rows, training, _ = read_pair_embeds(scored / paths.IMAGE_EMBEDS).select("train")
     cosines = embeds @ training.T
     expected = [row[rows["class"] == "cat"].mean() for row in cosines[:2]]
     expected += [row[rows["class"] == "dog"].mean() for row in cosines[2:4]]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
@@ -19,6 +20,7 @@ from stages.config.mistakes import UserError
 from stages.files.embeds import read_pair_embeds
 from stages.files.tables import read_json, read_scores
 from stages.scoring.embed import embed_images
+from stages.scoring.metrics import dino, pretrained
 from stages.scoring.scorer import load_scorer
 from stages.training import resume
 from tests.pictures import decode_levels, name_images, read_samples
@@ -147,6 +149,36 @@ def test_similarity_is_that_of_the_pictures_to_those_held_out(project: Path) -> 
     expected = (embeds @ held_out.image_embeds.T).mean(axis=1)
     np.testing.assert_allclose(scores["subject_similarity"], expected, atol=1e-6)
     assert scores["set"].value_counts()["subject"] == 6
+
+
+def test_dino_compares_a_picture_with_each_that_is_held_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", img_size=32, num_classes=0).eval()
+    build = {f"hf-hub:{dino.WEIGHTS}": model}
+    assert timm.get_pretrained_cfg("vit_small_patch16_224.dino").hf_hub_id == dino.WEIGHTS
+    monkeypatch.setattr(timm, "create_model", lambda name, *, pretrained: build[name])
+    monkeypatch.setattr(pretrained, "_check_file", lambda *_: None)  # it would ask the hub
+    edit_params(project, "score", extra_metrics=["dino"])
+    teach(project, "full")
+    sample_both()
+    embed.main()
+    score.main("finetuned")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+
+    def look(data: bytes) -> torch.Tensor:
+        with torch.no_grad():
+            tokens = model.forward_features(transform(Image.open(io.BytesIO(data)))[None])
+        return tokens[0, 0] / tokens[0, 0].norm()
+
+    pairs = pd.read_parquet(paths.PAIRS)
+    held_out = [look(data) for data in pairs["image"][pairs["split"] == "subject_held_out"]]
+    images = name_images(paths.SAMPLES["finetuned"]).values()
+    expected = [sum(look(data) @ other for other in held_out) / len(held_out) for data in images]
+    found = read_scores(paths.SCORES["finetuned"])["dino"]
+    np.testing.assert_allclose(found, [float(value) for value in expected], atol=1e-5)
+    assert found.std() > 1e-4
 
 
 def test_pairs_alone_give_no_similarity_to_a_subject(project: Path) -> None:

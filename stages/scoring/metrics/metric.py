@@ -99,6 +99,8 @@ class Context:
     """Their rows of `classes`, (M,) int64; -1 for none."""
     subject_embeds: Tensor
     """Of the subject's pictures that are held out: unit-norm, (R, E); of none, for most methods."""
+    dino_embeds: Tensor | None = None
+    """Of the same by DINO: unit-norm, (R, D); None unless `score.extra_metrics` has it."""
 
 
 Compute = Callable[[Batch, Context], list[Any]]

@@ -23,8 +23,13 @@ logger = logging.getLogger(__name__)
 PROBLEMS = (ImportError, OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError)
 MAX_REASON = 200
 
-Score = Callable[[Sequence[Image.Image], Sequence[str]], list[float]]
-"""B pictures and their own prompts -> B scores."""
+Score = Callable[[Sequence[Image.Image], Any], list[float]]
+"""B pictures and what `beside` has for them -> B scores."""
+
+
+def list_prompts(batch: Batch, _: Context) -> list[str]:
+    """Each picture's own prompt."""
+    return batch.samples["prompt"].tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,8 @@ class Pretrained(Description):
     """A metric with a model of its own, and what has to be there for it."""
 
     load: Callable[[torch.device], Score]
+    beside: Callable[[Batch, Context], Any] = list_prompts
+    """What pictures are scored with."""
     size: str
     """Of the weights, about: "3.9 GB"."""
     files: tuple[tuple[str, str], ...] = ()
@@ -69,9 +76,9 @@ def load_metric(metric: Pretrained, device: torch.device) -> Metric:
             f"list ({reason})"
         ) from error
 
-    def compute(batch: Batch, _: Context) -> list[float]:
+    def compute(batch: Batch, context: Context) -> list[float]:
         with torch.inference_mode():
-            return score(batch.images, batch.samples["prompt"].tolist())
+            return score(batch.images, metric.beside(batch, context))
 
     known = {field.name: getattr(metric, field.name) for field in fields(Description)}
     return Metric(**known, compute=compute)

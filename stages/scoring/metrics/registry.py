@@ -7,6 +7,7 @@ import torch
 from stages.files.facts import Facts
 from stages.scoring.metrics import (
     clip,
+    dino,
     hpsv2,
     image_reward,
     iqa,
@@ -29,6 +30,7 @@ EXTRA_METRICS: Mapping[str, Pretrained] = {
         hpsv2.HPSV2,
         image_reward.IMAGE_REWARD,
         vqa_score.VQA_SCORE,
+        dino.DINO,
     )
 }
 COMPANIONS: dict[str, Compute] = {

@@ -370,6 +370,13 @@ def test_lists_that_an_experiment_sets_change_their_own_lines(tmp_path):
     assert all(re.match(r"-  +- \w+", line) for line in gone)
 
 
+def test_dino_is_refused_where_there_is_no_subject_to_compare_with():
+    text = replace("extra_metrics: []", "extra_metrics: [dino]")
+    with pytest.raises(UserError, match=r"extra_metrics should hold no dino.*data is pairs"):
+        parse_params(text)
+    parse_params(text.replace("  data: pairs ", "  data: subject "))
+
+
 @pytest.mark.parametrize("changed", [["musiq"], ["musiq", "pickscore"]])
 def test_extra_metrics_survive_being_set_and_taken_back(tmp_path, changed):
     # A comment at the end of the key's line would swallow the next key when a list is taken back.
