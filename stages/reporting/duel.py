@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
+from plotly.subplots import make_subplots
 
 from stages.analysis.results import METHODS_SCHEMA
 from stages.config.notation import format_interval, format_signed
 from stages.reporting.methods import draw_methods
 from stages.reporting.page import build_environment
-from stages.reporting.style import BASELINE, FINETUNED, style_figure, wrap_label
+from stages.reporting.style import BASELINE, FINETUNED, fit_rows, style_figure, wrap_label
 
 METRIC = "clip_cosine"
 
@@ -28,6 +29,8 @@ GAIN = Change("in_domain", METRIC, "CLIP on in-domain prompts")
 FORGETTING = Change("marketing", METRIC, "CLIP on marketing prompts")
 LIKENESS = Change("subject", "subject_similarity", "similarity to the subject")
 FIT = Change("subject", METRIC, "CLIP on the subject's prompts")
+OF_SUBJECT = (LIKENESS, FIT, GAIN, FORGETTING)
+ROW_PX = 26
 
 
 class Duels(NamedTuple):
@@ -64,7 +67,7 @@ def render_duels(page: Duels) -> str:
     charts = [draw_trade(page, FORGETTING, GAIN), draw_methods(table, page.confidence_level)]
     of_subject = tabulate_subject(page)
     if of_subject:
-        charts.append(draw_trade(page, FORGETTING, LIKENESS))
+        charts.append(draw_subject(of_subject, page.confidence_level))
     htmls = [
         Markup(
             chart.to_html(
@@ -140,8 +143,7 @@ def tabulate_methods(page: Duels) -> pd.DataFrame:
 def tabulate_subject(page: Duels) -> list[dict[str, Any]]:
     """Of each arm that learned a subject its changes, in the order of the page's columns."""
     found = {
-        arm: [find_change(page, arm, change) for change in (LIKENESS, FIT, GAIN, FORGETTING)]
-        for arm in page.arms[1:]
+        arm: [find_change(page, arm, change) for change in OF_SUBJECT] for arm in page.arms[1:]
     }
     return [{"experiment": arm, "changes": changes} for arm, changes in found.items() if changes[0]]
 
@@ -187,6 +189,44 @@ def draw_trade(page: Duels, x: Change, y: Change) -> go.Figure:
     figure.update_xaxes(title_text=f"change of {x.words}; {percent}")
     figure.update_yaxes(title_text=f"change of<br>{y.words}")
     return style_figure(figure, 440)
+
+
+def draw_subject(rows: list[dict[str, Any]], confidence_level: float) -> go.Figure:
+    """A row an arm, a panel a change: names stand beside their points however alike these are.
+
+    Args:
+        rows: From `tabulate_subject`.
+        confidence_level: Of the intervals, in (0, 1).
+    """
+    figure = make_subplots(rows=1, cols=len(OF_SUBJECT), shared_yaxes=True, horizontal_spacing=0.03)
+    names = [wrap_label(row["experiment"]) for row in rows]
+    for column, change in enumerate(OF_SUBJECT, start=1):
+        known = [(name, row["changes"][column - 1]) for name, row in zip(names, rows, strict=True)]
+        points = pd.DataFrame([{"name": name, **found} for name, found in known if found])
+        values = points["difference"]
+        figure.add_scatter(
+            x=values,
+            y=points["name"],
+            error_x={
+                "array": points["ci_high"] - values,
+                "arrayminus": values - points["ci_low"],
+                "thickness": 1.5,
+                "width": 4,
+            },
+            mode="markers",
+            marker={"color": FINETUNED, "size": 9},
+            hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
+            showlegend=False,
+            row=1,
+            col=column,
+        )
+        figure.add_vline(x=0, line_color=BASELINE, row=1, col=column)
+        title = f"change of<br>{wrap_label(change.words)}"
+        figure.update_xaxes(title_text=title, title_font_size=13, nticks=4, row=1, col=column)
+    percent = f"{confidence_level * 100:g} % intervals"
+    style_figure(figure, fit_rows(names, ROW_PX) + 130)
+    figure.update_layout(title={"text": percent, "font_size": 13, "x": 0, "xref": "paper"})
+    return figure.update_yaxes(autorange="reversed", type="category")
 
 
 def _word_trade(point: Mapping[str, Any], x: Change, y: Change) -> str:

@@ -132,7 +132,7 @@ def test_what_was_learned_of_a_subject_stands_beside_what_was_forgotten(
     row = page[page.index('aria-label="The subject"') :].split("<tr>")[2].split("</tr>")[0]
     cells = re.findall(r"<td>([^<]*)", row)
     assert cells == ["0.75", "+0.5000", *["\N{MINUS SIGN}0.1000"] * 3]
-    assert page.count('<div class="chart">') == 3
+    assert page.count('<div class="chart"') == 3
 
 
 @pytest.mark.usefixtures("experiments")
