@@ -5,6 +5,14 @@ import pytest
 from stages.run.interrupt import defer_interrupt
 
 
+@pytest.fixture(autouse=True)
+def _as_a_stage_starts():
+    """As by `run_stage`: what a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_interrupt_is_noted_and_held_back(name):
     with defer_interrupt() as is_interrupted:
