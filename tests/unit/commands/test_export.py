@@ -54,6 +54,7 @@ def test_dora_is_exported_as_a_pipeline_alone(
     assert "no reliable place for DoRA" in caplog.text
 
 
+@pytest.mark.thorough
 def test_experts_are_exported_alone_and_the_card_has_what_loads_them(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,6 +111,7 @@ def test_other_machines_are_estimated_to_need_as_much(path, tracker, monkeypatch
     assert cost.is_energy_estimated
 
 
+@pytest.mark.thorough
 def test_codecarbon_estimates_some_energy_without_network_files_or_a_word(tmp_path):
     code = """
 import socket, time

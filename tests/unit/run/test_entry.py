@@ -87,6 +87,7 @@ def test_garbage_is_not_looked_for_during_imports_but_in_main():
     assert run_python(code) == "True"
 
 
+@pytest.mark.thorough
 def test_no_compiler_is_imported_for_a_package_that_no_stage_needs():
     code = """
         import sys; sys.argv[0] = "-m"
