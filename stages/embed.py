@@ -28,7 +28,8 @@ BATCH_SIZE = 64
 
 def main() -> None:
     """Write ids, splits, classes and embeds, in the order of the pairs."""
-    params, base = load_params(), load_params().chosen
+    params = load_params()
+    base = params.chosen
     if read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare").empty:  # pictures were handed in
         rows = pd.DataFrame(columns=["source_id", "split", "class"])
         write_pair_embeds(paths.IMAGE_EMBEDS, PairEmbeds(rows, np.empty((0, 1), np.float32)))

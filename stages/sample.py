@@ -43,7 +43,8 @@ def main(variant: str = "") -> None:
     """Write the pictures of a variant with what is known of each."""
     if variant not in paths.VARIANTS:
         raise UserError(f"found variant {variant!r}; should be {' or '.join(paths.VARIANTS)}")
-    params, base = load_params(), load_params().chosen
+    params = load_params()
+    base = params.chosen
     join_processes()
     if pictures := find_handed_in(variant):
         if is_main_process():

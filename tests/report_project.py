@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -260,6 +261,7 @@ def add_experts(folder: Path) -> None:
     write_pictures(rows.assign(experts=experts), rows["image"], path, SAMPLES_WITH_EXPERTS)
 
 
+@cache
 def draw(name: str, seed: int, side_px: int) -> Image.Image:
     """A drawing of a thing; of a cat, where it can't be drawn."""
     try:

@@ -5,6 +5,7 @@ mistake is named at once. Nothing is derived here: a change of this file re-runs
 """
 
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -549,6 +550,7 @@ def load_params() -> Params:
     return parse_params(text)
 
 
+@lru_cache  # a stage, its launcher and what they call ask for it; to parse it takes 30 ms
 def parse_params(text: str | bytes) -> Params:
     """Check the text of a params.yaml, UTF-8 where it is bytes; see `load_params`."""
     return check_params(_parse_yaml(text))

@@ -121,7 +121,8 @@ def _build_environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         finalize=lambda value: value if isinstance(value, Ready) else escape(str(value)),
     )
-    environment.filters |= {"duration": words.format_duration, "ready": Ready}
+    more = {"duration": words.format_duration, "ready": Ready}
+    environment.filters = {**environment.filters, **more}  # the page's stay as they are
     return environment
 
 

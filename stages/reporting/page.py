@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import jinja2
@@ -125,6 +126,7 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+@cache
 def build_environment() -> jinja2.Environment:
     """Templates beside this module, with what writes numbers; every text is escaped."""
     environment = jinja2.Environment(

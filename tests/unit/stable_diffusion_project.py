@@ -86,7 +86,8 @@ def enter_copy(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def edit_params(folder: Path, section: str, **changes: Any) -> None:
     """Change keys of one section of params.yaml."""
-    yaml = YAML()
+    yaml = YAML(typ="safe")
+    yaml.sort_base_mapping_type_on_output = False
     params = yaml.load(folder / "params.yaml")
     for key, value in changes.items():
         if isinstance(value, dict):
