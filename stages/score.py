@@ -8,7 +8,6 @@ import logging
 import math
 import sys
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from stages.files.embeds import PairEmbeds, read_pair_embeds, write_image_embeds
 from stages.files.facts import write_facts
 from stages.files.images import decode_image
 from stages.files.pictures import LazyColumn, find_samples_schema, read_rows
-from stages.files.tables import SAMPLES_SCHEMA, SCORES_SCHEMA, write_table
+from stages.files.tables import SCORES_SCHEMA, write_table
 from stages.run.entry import run_stage
 from stages.run.processes import (
     collect,
@@ -56,10 +55,12 @@ def main(variant: str) -> None:
     """Score the pictures of `baseline` or `finetuned`."""
     if variant not in paths.VARIANTS:
         raise UserError(f"no variant {variant!r}; there are {' and '.join(paths.VARIANTS)}")
-    params, base = load_params(), load_params().chosen
+    params = load_params()
+    base = params.chosen
     join_processes()
-    samples = read_samples(paths.SAMPLES[variant])
-    pictures = LazyColumn(paths.SAMPLES[variant])
+    path = paths.SAMPLES[variant]
+    samples = read_rows(path, find_samples_schema(path), "sample")
+    pictures = LazyColumn(path)
 
     scorer = load_scorer(base.scorer, base.scorer_pretrained, base.scorer_revision)
     context = embed_context(scorer, samples, read_pair_embeds(paths.IMAGE_EMBEDS), params)
@@ -78,14 +79,6 @@ def main(variant: str) -> None:
     origin = Origin(scorer.name, scorer.weights, describe_preprocessing(scorer))
     write_facts(describe_metrics(metrics, origin, absent), paths.FACTS[variant])
     logger.info("%s: %d pictures scored", variant, len(scores))
-
-
-def read_samples(path: Path) -> pd.DataFrame:
-    """What is known of each picture, and what its guide said, if it had one."""
-    samples = read_rows(path, SAMPLES_SCHEMA, "sample")
-    if "guide_cosine" not in find_samples_schema(path):
-        return samples
-    return read_rows(path, {**SAMPLES_SCHEMA, "guide_cosine": "float64"}, "sample")
 
 
 def embed_context(

@@ -74,9 +74,9 @@ def write_image_embeds(
 ) -> None:
     """Write embeds, (N, E), of unit norm, and `more` of other models, whole or not at all."""
     arrays = {"image_embeds": image_embeds, **(more or {})}
-    for embeds in arrays.values():
+    for name, embeds in arrays.items():
         if not np.allclose(np.linalg.norm(embeds, axis=1), 1, rtol=0, atol=NORM_TOLERANCE):
-            raise UserError(f"{path}: an embed is not finite; the weights of its model are bad")
+            raise UserError(f"{path}: {name} are not finite; the weights of their model are bad")
     arrays = {name: np.ascontiguousarray(embeds) for name, embeds in arrays.items()}
     with replace_file(path) as partial:
         partial.write_bytes(save(arrays, dict(metadata or {})))

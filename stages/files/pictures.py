@@ -62,7 +62,10 @@ def find_samples_schema(path: Path) -> Schema:
         UserError: The file is missing or damaged.
     """
     require_file(path, "sample")
-    names = open_parquet(path).schema_arrow.names
+    try:
+        names = open_parquet(path).schema_arrow.names
+    except UserError as error:
+        raise UserError(f"{error}; run `dvc repro sample`") from None
     return {
         **SAMPLES_SCHEMA,
         **{name: kind for name, kind in SAMPLES_EXTRA.items() if name in names},

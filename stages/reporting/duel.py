@@ -64,7 +64,7 @@ class Duels(NamedTuple):
 def render_duels(page: Duels) -> str:
     """The page as HTML that opens offline, plotly inside."""
     table = tabulate_methods(page)
-    charts = [draw_trade(page, FORGETTING, GAIN), draw_methods(table, page.confidence_level)]
+    charts = [draw_trade(page), draw_methods(table, page.confidence_level)]
     of_subject = tabulate_subject(page)
     if of_subject:
         charts.append(draw_subject(of_subject, page.confidence_level))
@@ -159,12 +159,13 @@ def find_change(page: Duels, arm: str, change: Change) -> dict[str, Any] | None:
     return {"mean": duel["mean_b"], "difference": -duel["difference"], **ends}
 
 
-def draw_trade(page: Duels, x: Change, y: Change) -> go.Figure:
-    """One change from the baseline against another, both with intervals; a point an arm."""
+def draw_trade(page: Duels) -> go.Figure:
+    """Gain against forgetting, both with intervals; a point an arm."""
     points = [
-        {"arm": arm, "x": of_x, "y": of_y}
+        {"arm": arm, "x": forgetting, "y": gain}
         for arm in page.arms[1:]
-        if (of_x := find_change(page, arm, x)) and (of_y := find_change(page, arm, y))
+        if (forgetting := find_change(page, arm, FORGETTING))
+        and (gain := find_change(page, arm, GAIN))
     ]
 
     def place(axis: str) -> dict[str, Any]:
@@ -180,14 +181,14 @@ def draw_trade(page: Duels, x: Change, y: Change) -> go.Figure:
             text=[wrap_label(point["arm"]) for point in points],
             textposition="top right",
             marker={"color": FINETUNED, "size": 11},
-            customdata=[_word_trade(point, x, y) for point in points],
+            customdata=[_word_trade(point) for point in points],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
     figure.add_hline(y=0, line_color=BASELINE).add_vline(x=0, line_color=BASELINE)
     percent = f"{page.confidence_level * 100:g} % intervals"
-    figure.update_xaxes(title_text=f"change of {x.words}; {percent}")
-    figure.update_yaxes(title_text=f"change of<br>{y.words}")
+    figure.update_xaxes(title_text=f"change of {FORGETTING.words}; {percent}")
+    figure.update_yaxes(title_text=f"change of<br>{GAIN.words}")
     return style_figure(figure, 440)
 
 
@@ -229,10 +230,10 @@ def draw_subject(rows: list[dict[str, Any]], confidence_level: float) -> go.Figu
     return figure.update_yaxes(autorange="reversed", type="category")
 
 
-def _word_trade(point: Mapping[str, Any], x: Change, y: Change) -> str:
+def _word_trade(point: Mapping[str, Any]) -> str:
     words = [
         f"{change.words} {format_signed(found['difference'])} "
         f"({format_interval(found['ci_low'], found['ci_high'])})"
-        for change, found in ((y, point["y"]), (x, point["x"]))
+        for change, found in ((GAIN, point["y"]), (FORGETTING, point["x"]))
     ]
     return "<br>".join([f"<b>{wrap_label(point['arm'], 40)}</b>", *words])

@@ -57,6 +57,8 @@ def test_parts_of_different_lengths_are_refused(tmp_path):
 def test_an_embed_that_is_not_finite_is_refused(tmp_path, bad):
     embeds = EMBEDS.copy()
     embeds[1, 1] = bad
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="image_embeds are not finite"):
         write_image_embeds(tmp_path / "scores.safetensors", embeds)
+    with pytest.raises(UserError, match="dino_embeds are not finite"):
+        write_image_embeds(tmp_path / "scores.safetensors", EMBEDS, more={"dino_embeds": embeds})
     assert not list(tmp_path.iterdir())
