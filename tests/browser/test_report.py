@@ -48,7 +48,9 @@ def test_page_opens_from_a_file_without_errors_and_asks_the_network_for_nothing(
 
 
 @pytest.mark.parametrize("width", ["phone", "desktop"])
-@pytest.mark.parametrize("name", ["report", "hostile_report"])
+@pytest.mark.parametrize(
+    "name", ["report", pytest.param("hostile_report", marks=pytest.mark.thorough)]
+)
 def test_page_never_scrolls_sideways(name, width, open_page, request):
     page = open_page(request.getfixturevalue(name), width).page
     page.evaluate(OPEN_ALL)
@@ -138,6 +140,7 @@ def test_a_link_to_a_prompt_opens_it(desktop):
     page.wait_for_selector("#prompt-3[open] img[src]")
 
 
+@pytest.mark.thorough
 def test_hostile_texts_stay_texts(hostile_report, open_page):
     opened = open_page(hostile_report)
     page = opened.page
@@ -152,6 +155,7 @@ def test_hostile_texts_stay_texts(hostile_report, open_page):
     assert opened.messages == []
 
 
+@pytest.mark.thorough
 def test_a_hostile_name_is_shown_by_a_chart_as_it_is(hostile_report, open_page):
     page = open_page(hostile_report).page
     page.locator("#chart-classes").scroll_into_view_if_needed()
