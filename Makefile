@@ -4,8 +4,8 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No call home: the pipeline works offline, and the numbers should not depend on the network.
 export DVC_NO_ANALYTICS := 1
-# Two processes of a thread each: a file's tests share what the first of them built.
-PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
+# Two processes of a thread each: a file's tests share what the first of them built. The long ones come first.
+PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
