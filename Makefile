@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile --no-loadscope-reorde
 # Of a column's name, from its start: paths, bookkeeping, the ends of intervals.
 DROP := .*/|par|C|St|Exec|.*low|.*high
 
-.PHONY: repro doctor test test-all setup lint experiments duel guidance pool plan study votes export bench gpu torture tiny clean
+.PHONY: repro doctor test test-all setup lint types experiments duel guidance pool plan study votes export bench gpu torture tiny clean
 
 repro: setup  ## run the experiment: rebuild what changed
 	python -m stages.commands.mend
@@ -22,7 +22,7 @@ doctor:  ## whether the run of params.yaml can start on this machine, and what i
 test: lint  ## the default tests, a few minutes
 	$(PYTEST)
 
-test-all: lint  ## those, and what takes long for what it tells: several processes, S3, hostile pages
+test-all: lint types  ## those, and what takes long for what it tells: several processes, S3, hostile pages
 	$(PYTEST) -m "not slow and not gpu and not network"
 
 setup: $(VENV)/.installed  ## the virtual environment with the pinned requirements
@@ -42,6 +42,9 @@ $(VENV)/.installed-tests: $(VENV)/.installed requirements-test.txt requirements-
 lint: $(VENV)/.installed-tests
 	ruff check .
 	ruff format --check .
+
+types: $(VENV)/.installed-tests
+	mypy stages
 
 experiments: setup  ## the table of all experiments of HEAD: what was changed, what it gained, what it cost
 	dvc exp show --only-changed --md --drop '$(DROP)'

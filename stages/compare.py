@@ -76,7 +76,7 @@ def main() -> None:
     write_json(verdict | found, paths.COMPARISON_TABLES / VERDICT)
     tables = {
         "by_set": by_set,
-        "papers_prompts": compare_sets(*(keep_papers(table) for table in (pairs, judged)), params),
+        "papers_prompts": compare_sets(keep_papers(pairs), keep_papers(judged), params),
         "by_class": by_class,
         "by_prompt": by_prompt,
         "class_clip": stack_variants(by_class),

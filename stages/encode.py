@@ -42,10 +42,9 @@ def main() -> None:
     base = load_params().chosen
     pairs = read_rows(paths.PAIRS, PAIRS_SCHEMA, "prepare")
     if pairs.empty:  # pictures were handed in
-        for path, nothing in zip(
-            (paths.LATENTS, paths.PROMPT_EMBEDS), encode_nothing(), strict=True
-        ):
-            write_tensors(path, nothing._asdict())
+        latents, prompt_embeds = encode_nothing()
+        write_tensors(paths.LATENTS, latents._asdict())
+        write_tensors(paths.PROMPT_EMBEDS, prompt_embeds._asdict())
         logger.info("no pairs: nothing to encode")
         return
     logger.info("encode: %d pairs with %s", len(pairs), base.model)

@@ -37,7 +37,7 @@ def add_lora(unet: UNet2DConditionModel, lora: LoraParams, seed: int) -> None:
             )
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type] # peft divides by the rank
         target_modules=list(lora.targets),
         use_dora=lora.use_dora,
         init_lora_weights="gaussian",  # as diffusers' training scripts

@@ -1,7 +1,7 @@
 """Metrics of several pictures at once: distance to the training pictures, diversity of a prompt."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,8 +66,9 @@ def pair_embeds(
         before, after = (scores.reset_index(drop=True) for scores in numbered)
         return EmbeddedPairs(before, baseline_embeds, finetuned_embeds, after)
     before, after = align_scores(*numbered)
-    embeds = baseline_embeds[before["row"]], finetuned_embeds[after["row"]]
-    return EmbeddedPairs(before, *embeds, before)
+    return EmbeddedPairs(
+        before, baseline_embeds[before["row"]], finetuned_embeds[after["row"]], before
+    )
 
 
 def compare_diversity(pairs: EmbeddedPairs, facts: Mapping[str, Facts]) -> pd.DataFrame:
@@ -162,7 +163,7 @@ def leave_out(
         own[rows] = (kernel * (prompts[rows, None] == prompts)).sum(axis=1)
     nearness = average_to(embeds, reference, distance.kernel)
 
-    def combine(within: Floats, cross: Floats, left: Floats) -> Floats:
+    def combine(within: Any, cross: Any, left: Any) -> Any:  # numbers, or arrays of them
         num_pairs = left * (left - 1 if distance.is_unbiased else left)
         with np.errstate(divide="ignore", invalid="ignore"):  # NaN where too few are left
             return within / num_pairs - 2 * cross / left

@@ -51,7 +51,7 @@ def load_unet(base: BaseParams) -> UNet2DConditionModel:
 def load_vae(base: BaseParams, device: torch.device) -> AutoencoderKL:
     """The frozen autoencoder, in eval mode; float32 always: fp16 overflows to black."""
     vae = _load_model(AutoencoderKL, base, "vae", torch_dtype=torch.float32)
-    return nn.Module.to(vae, device=device, memory_format=torch.channels_last)
+    return nn.Module.to(vae.to(device), memory_format=torch.channels_last)
 
 
 def load_text_encoder(

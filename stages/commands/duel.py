@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 BASELINE = "baseline"
 SUBJECT = "subject"
-POOLED = {"finetune": {"seed"}, "compare": True, "report": True, "launch": True}
+POOLED: dict[str, Any] = {"finetune": {"seed"}, "compare": True, "report": True, "launch": True}
 """In what experiments of one arm may differ."""
 
 
@@ -116,10 +116,10 @@ def check_alike(params: dict[str, Params]) -> None:
 
 def read_experiment(name: str) -> Experiment:
     """Read an experiment's scores, facts and costs; errors as `read_text`."""
-    variants = (
-        parse_scores(io.StringIO(read_text(name, path)), f"{name}:{path}")
-        for path in paths.SCORES.values()
-    )
+    scores = {
+        variant: parse_scores(io.StringIO(read_text(name, path)), f"{name}:{path}")
+        for variant, path in paths.SCORES.items()
+    }
     facts = read_values(name, paths.FACTS["finetuned"], "score")
     params = read_params(name)
     is_paired = True
@@ -128,7 +128,8 @@ def read_experiment(name: str) -> Experiment:
         is_paired = verdict["is_paired"]
     return Experiment(
         params,
-        *variants,
+        scores["baseline"],
+        scores["finetuned"],
         parse_facts(facts, f"{name}:{paths.FACTS['finetuned']}"),
         read_values(name, paths.TRAINING, "finetune"),
         read_values(name, paths.COST, "report"),

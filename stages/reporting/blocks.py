@@ -23,7 +23,6 @@ class Pair(NamedTuple):
     finetuned: Image.Image
     prompt: str
     difference: float
-    index: int
 
 
 class Block(NamedTuple):
@@ -78,4 +77,4 @@ def _build_pair(row: dict, files: Files) -> Pair:
         decode_image(files[variant][name], f"{variant}/{name}")
         for variant in ("baseline", "finetuned")
     )
-    return Pair(name, baseline, finetuned, row["prompt"], row["difference"], row["index"])
+    return Pair(name, baseline, finetuned, row["prompt"], row["difference"])

@@ -161,7 +161,7 @@ def find_change(page: Duels, arm: str, change: Change) -> dict[str, Any] | None:
 
 def draw_trade(page: Duels) -> go.Figure:
     """Gain against forgetting, both with intervals; a point an arm."""
-    points = [
+    points: list[dict[str, Any]] = [
         {"arm": arm, "x": forgetting, "y": gain}
         for arm in page.arms[1:]
         if (forgetting := find_change(page, arm, FORGETTING))

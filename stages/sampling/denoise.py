@@ -68,7 +68,8 @@ def denoise(
         ).sample.float()
         if not is_guided:
             return model_pred
-        return apply_guidance(*model_pred.chunk(2), params.guidance_scale)
+        unguided, guided = model_pred.chunk(2)
+        return apply_guidance(unguided, guided, params.guidance_scale)
 
     set_timesteps(noise_scheduler, params.num_inference_steps)
     latents = latents.to(unet.device) * noise_scheduler.init_noise_sigma

@@ -1,6 +1,7 @@
 """AdamW (Loshchilov and Hutter 2019), its moments in 32 or in 8 bits, and its state as tensors."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ def build_optimizer(
     (Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization"). Tensors of fewer than
     4,096 values stay in 32 bits.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "lr": learning_rate,
         "betas": (params.adam_beta1, params.adam_beta2),
         "weight_decay": params.adam_weight_decay,

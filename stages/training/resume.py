@@ -56,7 +56,7 @@ def run_training(
         name: What people see at the progress bar.
         note_progress: Called whenever the checkpoint has been saved.
     """
-    params, pack = training.params, lambda: pack_checkpoint(training, history)
+    params = training.params
     if tensors := read_checkpoint(checkpoint):
         history = unpack_checkpoint(training, tensors)
         logger.info("%s: goes on after step %d", name, len(history.steps))
@@ -79,7 +79,7 @@ def run_training(
                 reduce(training.accelerator, float(not writer.is_affordable()), "sum") == 0
             )
             if is_last or is_due or is_stopping:
-                writer.write(pack)
+                writer.write(lambda: pack_checkpoint(training, history))
             bar.set_postfix(loss=f"{record.loss:.4f}", refresh=False)
             bar.update()
             if is_stopping:
