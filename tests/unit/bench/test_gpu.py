@@ -32,6 +32,9 @@ def test_every_part_of_make_gpu_is_measured_on_a_cpu_in_less_than_two_minutes(
         assert len(numbers) > 1, name
     assert found["same bytes"]["10 steps twice"] == "the same bytes"
     assert found["resume"]["weights after all"] == "the same bytes"
+    graphs = found["attn2 step in CUDA graphs"]
+    assert graphs["weights"] == "the same bytes"
+    assert graphs["pieces"] == graphs["pieces left out"] == 1  # whole; a CPU has no graphs
 
 
 @pytest.mark.thorough
