@@ -100,9 +100,10 @@ def _name_sample(pairs: pd.DataFrame) -> list[str]:
 def _resample_t_values(pairs: pd.DataFrame, params: CompareParams) -> Iterator[Floats]:
     """|t| of resamples within each sample, as many as are in memory at a time."""
     rng = np.random.default_rng(params.seed)
-    by_sample = pairs.groupby(_name_sample(pairs), sort=False)["difference"]
-    centred = pairs["difference"] - by_sample.transform("mean")
-    samples = [centred.loc[values.index].to_numpy() for _, values in by_sample]
+    names = [pairs[name] for name in _name_sample(pairs)]
+    means = pairs["difference"].groupby(names, sort=False).transform("mean")
+    centred = (pairs["difference"] - means).groupby(names, sort=False)
+    samples = [values.to_numpy() for _, values in centred]
     for count in split_resamples(params.num_resamples, len(pairs)):
         total, variance = np.zeros(count), np.zeros(count)
         for values in samples:
