@@ -62,7 +62,7 @@ def convert(found: Foreign, models: Models, base: BaseParams, placeholder: str) 
         return _convert_word(found, models, placeholder)
     if is_single_file(found.tensors):
         return _keep_changed(convert_single_file(found.tensors, models), parts)
-    if any(key in parts["unet"].state_dict() for key in found.tensors):
+    if not parts["unet"].state_dict().keys().isdisjoint(found.tensors):
         return _keep_changed({"unet": dict(found.tensors)}, parts, is_whole=False)
     del parts["vae"]
     return _convert_adapter(sort_keys(found.tensors, found.configs, parts), parts)
@@ -75,9 +75,10 @@ def apply_imported(
     """Put an adapter or a checkpoint into the base: W + strength * dW."""
     parts = models.parts
     if kind == "checkpoint":
+        states = {part: model.state_dict() for part, model in parts.items()}
         for name, tensor in weights.items():
             part, _, inner = name.partition(".")
-            weight = parts[part].state_dict()[inner]
+            weight = states[part][inner]
             weight.lerp_(tensor.to(weight), strength)
         return
     for place, tensors in _group(weights).items():

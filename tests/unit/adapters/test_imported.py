@@ -719,8 +719,9 @@ def assert_is(models: Models, pipeline: StableDiffusionPipeline, atol: float = 0
 
 
 def subtract(models: Models, other: Models) -> dict[str, Tensor]:
+    before = {part: model.state_dict() for part, model in other.parts.items()}
     return {
-        f"{part}.{name}": weight - other.parts[part].state_dict()[name]
+        f"{part}.{name}": weight - before[part][name]
         for part, model in models.parts.items()
         for name, weight in model.state_dict().items()
     }
