@@ -23,6 +23,7 @@ class Pair(NamedTuple):
     finetuned: Image.Image
     prompt: str
     difference: float
+    image_index: int
 
 
 class Block(NamedTuple):
@@ -77,4 +78,4 @@ def _build_pair(row: dict, files: Files) -> Pair:
         decode_image(files[variant][name], f"{variant}/{name}")
         for variant in ("baseline", "finetuned")
     )
-    return Pair(name, baseline, finetuned, row["prompt"], row["difference"])
+    return Pair(name, baseline, finetuned, row["prompt"], row["difference"], row["index"])

@@ -17,7 +17,7 @@ COLOURS = Colours("#112233", "#aa5500")
 
 def make_block(num_pairs: int) -> Block:
     baseline, finetuned = (Image.new("RGB", (64, 64), name) for name in ("blue", "red"))
-    return Block("cat", [Pair("cat_0.png", baseline, finetuned, "a cat", 0.1)] * num_pairs)
+    return Block("cat", [Pair("cat_0.png", baseline, finetuned, "a cat", 0.1, 0)] * num_pairs)
 
 
 def test_baseline_stands_above_finetuned_behind_bars_of_their_colours():
