@@ -64,20 +64,23 @@ class Duels(NamedTuple):
 def render_duels(page: Duels) -> str:
     """The page as HTML that opens offline, plotly inside."""
     table = tabulate_methods(page)
-    charts = [draw_trade(page), draw_methods(table, page.confidence_level)]
+    charts = {"trade": draw_trade(page)}
+    trained = table[table["num_trainable_parameters"] > 0]  # not known of pictures alone
+    if not trained.empty:
+        charts["methods"] = draw_methods(trained, page.confidence_level)
     of_subject = tabulate_subject(page)
     if of_subject:
-        charts.append(draw_subject(of_subject, page.confidence_level))
-    htmls = [
-        Markup(
+        charts["subject"] = draw_subject(of_subject, page.confidence_level)
+    htmls = {
+        name: Markup(
             chart.to_html(
                 full_html=False,
-                include_plotlyjs=number == 0,
+                include_plotlyjs=name == "trade",  # the first
                 config={"displayModeBar": False, "responsive": True},
             )
         )
-        for number, chart in enumerate(charts)
-    ]
+        for name, chart in charts.items()
+    }
     return (
         build_environment()
         .get_template("duel.html.j2")
@@ -89,9 +92,8 @@ def render_duels(page: Duels) -> str:
                 "records"
             ),
             costs=table.to_dict("records"),
-            charts=htmls[:2],
+            charts=htmls,
             of_subject=of_subject,
-            subject_charts=htmls[2:],
             baseline_colour=BASELINE,
             finetuned_colour=FINETUNED,
         )

@@ -223,6 +223,28 @@ def test_an_unknown_experiment_is_named_with_what_lists_them() -> None:
         main("attn2", "nonsense")
 
 
+def write_pictures_alone(name: str, gain: float) -> None:
+    replace_in_params("  baseline: none ", "  baseline: ours ")
+    replace_in_params("  finetuned: none ", f"  finetuned: {name} ")
+    write_results(gain, "attn2")
+    nothing = {"learning_rate": None, "num_trainable_parameters": 0, "num_steps": 0}
+    write_json({"method": "pictures", **nothing}, paths.TRAINING)
+    write_json({}, paths.COST)
+    write_json({"is_paired": True}, paths.COMPARISON_TABLES / "verdict.json")
+
+
+def test_pictures_of_which_no_training_is_known_duel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gains = {"theirs": 0.1, "others": -0.1}
+    write_experiments({n: partial(write_pictures_alone, n, gain) for n, gain in gains.items()})
+    main("theirs", "others")
+    page = paths.DUEL_PAGE.read_text(encoding="utf-8")
+    assert "+0.2000" in page
+    assert "trained parameters; bars are" not in page  # of the chart by their number
+
+
 @pytest.mark.usefixtures("experiments")
 def test_numbers_of_the_page_are_those_of_the_table() -> None:
     main("attn2", "full")
