@@ -7,6 +7,7 @@ are empty without votes, and where the study is not of these pictures: experimen
 
 import logging
 import math
+import shutil
 from typing import Any
 
 import pandas as pd
@@ -29,7 +30,7 @@ from stages.files.pictures import NamedPictures
 from stages.files.tables import read_scores, write_json, write_table
 from stages.run.entry import run_stage
 from stages.study.key import find_roles, read_key
-from stages.study.votes import read_votes, value_votes
+from stages.study.votes import list_votes, read_votes, value_votes
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def main() -> None:
 
     preference = judge(votes, confidence_level) if votes is not None else None
 
+    shutil.rmtree(paths.PREFERENCE_TABLES, ignore_errors=True)  # DVC lets it be, see dvc.yaml
     write_json(summarise(preference) if preference else {}, paths.PREFERENCE)
     write_json(preference.found if preference else {}, paths.PREFERENCE_TABLES / FOUND)
     if preference is None:
@@ -57,7 +59,7 @@ def read_present_votes() -> tuple[pd.DataFrame | None, str]:
 
     `value` is 1 where the fine-tuned picture is preferred, 0 where the baseline's is.
     """
-    if not any(paths.VOTES.glob("*.csv")):
+    if not list_votes(paths.VOTES):
         return None, f"there are no votes in {paths.VOTES}"
     key = read_key(paths.STUDY_KEY)
     files = {name: NamedPictures(path, "file_name") for name, path in paths.SAMPLES.items()}

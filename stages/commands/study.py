@@ -34,7 +34,7 @@ from stages.run.entry import run_stage
 from stages.study.encoding import Encoded, encode_alike
 from stages.study.key import BASELINE, name_study, read_key
 from stages.study.pairs import Study, count_pictures, lay_out
-from stages.study.votes import HEADER, LEFT, RIGHT, SAME
+from stages.study.votes import HEADER, LEFT, RIGHT, SAME, list_votes
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def check_votes(key: pd.DataFrame) -> None:
     Raises:
         UserError: There are votes, and they are of another study.
     """
-    if not paths.STUDY_KEY.exists() or not any(paths.VOTES.glob("*.csv")):
+    if not paths.STUDY_KEY.exists() or not list_votes(paths.VOTES):
         return
     old, new = read_key(paths.STUDY_KEY)["study"].iloc[0], name_study(key)
     if old != new:

@@ -1,9 +1,10 @@
-"""What raters answered: data/votes/*.csv, each as the page saved it, checked line by line.
+"""What raters answered: CSV files in data/votes, each as the page saved it, checked line by line.
 
 A line is STUDY,RATER,ROW,ROWS,TRIAL,LEFT,QUESTION,ANSWER,SECONDS,CHECK: the ROW-th of ROWS, the
 picture that was on the left, and a checksum of this line and all before it. Raters are numbers.
 """
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,6 +47,22 @@ VOTE_COLUMNS += ["arm_left", "arm_right", "picked", "pair"]
 """Of `read_votes`."""
 
 
+def list_votes(folder: Path) -> list[Path]:
+    """The files with votes.
+
+    Raises:
+        UserError: Another file is there, but README.md or a hidden one: its votes would be lost.
+    """
+    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
+    files = [path for path in files if path.name != "README.md"]
+    if others := [str(path) for path in files if path.suffix.lower() != ".csv"]:
+        raise UserError(
+            f"{', '.join(others)}: should end in .csv, as pages save votes; rename it, or move it "
+            "elsewhere"
+        )
+    return files
+
+
 def read_votes(folder: Path, key: pd.DataFrame) -> pd.DataFrame:
     """Read all votes of a folder, and join them with the key of their study.
 
@@ -54,14 +71,14 @@ def read_votes(folder: Path, key: pd.DataFrame) -> pd.DataFrame:
         for none; `pair` is the same for a trial and its repeat.
 
     Raises:
-        UserError: A line for each file that is not as the page saved it, or is of another study, or
-            has a vote that is there twice.
+        UserError: As `list_votes`; or a line for each file that is not as the page saved it, or is
+            of another study, or has a vote that is there twice.
     """
     trials = key.set_index("trial")
     votes: list[Vote] = []
     seen: dict[tuple[str, str, str], str] = {}
     mistakes = []
-    for path in sorted(filter(Path.is_file, folder.glob("*.csv"))):
+    for path in list_votes(folder):
         try:
             for number, vote in _parse(path, trials.to_dict("index")):
                 here = f"{path}, line {number}"
@@ -158,10 +175,17 @@ def _read_lines(path: Path) -> list[str]:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise UserError(f"{path}: has {size:,} bytes; a page saves {MAX_BYTES:,} at most; {_ANEW}")
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"{path}, line 1: starts with the mark of UTF-8 or UTF-16, as a spreadsheet or an "
+            f"editor saves it; {_ANEW}"
+        )
     try:
-        lines = path.read_bytes().decode("ascii").split("\n")
+        lines = data.decode("ascii").split("\n")
     except UnicodeDecodeError as error:
-        number = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {number}: has a byte that no vote has; {_ANEW}") from None
+        number = data[: error.start].count(b"\n") + 1
+        found = f"the byte 0x{data[error.start]:02x}, which no vote has"
+        raise UserError(f"{path}, line {number}: has {found}; {_ANEW}") from None
     lines = [line.removesuffix("\r") for line in lines]  # mail may change line ends
     return lines[:-1] if len(lines) > 1 and not lines[-1] else lines

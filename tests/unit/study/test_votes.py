@@ -100,6 +100,27 @@ def test_a_file_that_was_cut_off_is_refused(key, cut):
         read_votes(paths.VOTES, key)
 
 
+def test_a_file_of_votes_is_known_whatever_the_case_of_its_name_and_no_other_is_passed_over(key):
+    save(answer_study(key, 7, prefer("finetuned")), "A.CSV")
+    save("What this folder is for.", "README.md")
+    save("", ".DS_Store")
+    assert set(read_votes(paths.VOTES, key)["rater"]) == {"7"}
+    save(answer_study(key, 8, prefer("finetuned")), "b.csv.txt")
+    with pytest.raises(
+        UserError, match=r"data/votes/b\.csv\.txt: should end in \.csv.*; rename it"
+    ):
+        read_votes(paths.VOTES, key)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_what_a_spreadsheet_saved_anew_is_said_to_be_that(key, encoding):
+    text = answer_study(key, 7, prefer("finetuned"))
+    mark = "" if encoding != "utf-16-be" else "\ufeff"
+    (paths.VOTES / "votes.csv").write_bytes((mark + text).encode(encoding))
+    with pytest.raises(UserError, match=r"votes\.csv, line 1: starts with the mark .*spreadsheet"):
+        read_votes(paths.VOTES, key)
+
+
 def test_votes_that_are_there_twice_name_both_lines(key):
     for name in ("a.csv", "b.csv"):
         save(answer_study(key, 7, prefer("finetuned")), name)
