@@ -16,6 +16,17 @@ CONFLICT = re.compile("^<{7} ", re.MULTILINE)
 """How a merge conflict begins."""
 EDIT = "keep what you want of both sides, and take out the lines <<<<<<<, ======= and >>>>>>>"
 
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "tuple": "a list",
+    "dict": "a section with keys",
+    "model": "a section with keys",
+}
+"""What pydantic's errors are of, by how their types begin: its own words are Python's."""
+
 
 class UserError(ValueError):
     """What the user can mend, in words for the user; any other exception is a bug of ours."""
@@ -35,7 +46,7 @@ def explain(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]
         elif error["type"] == "missing":
             missing[error["loc"]] = f"{where}: missing"
         else:
-            lines.append(f"{where}: found {show(error['input'])}; {_reword(error['msg'])}")
+            lines.append(f"{where}: found {show(error['input'])}; {_word_allowed(error)}")
     lines += [line for loc, line in missing.items() if loc not in guessed]
     return [show_line(line, limit=None) for line in lines]
 
@@ -100,6 +111,12 @@ def _list_keys(model: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
-def _reword(message: str) -> str:
-    message = message.removeprefix("Value error, ").replace("Input should", "should")
+def _word_allowed(error: ErrorDetails) -> str:
+    """What should be in the place of what was found."""
+    kind, _, fault = error["type"].partition("_")
+    if kind in KINDS and fault in ("type", "parsing", "from_float"):
+        return f"should be {KINDS[kind]}"
+    if error["type"] == "too_short":
+        return f"should have {error['ctx']['min_length']} or more entries"
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     return message[0].lower() + message[1:]

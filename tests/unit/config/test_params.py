@@ -63,6 +63,22 @@ def test_every_spelling_of_a_number_is_read(text):
             "learning_rate: .inf",
             "finetune.learning_rate: found Infinity; should be a finite number",
         ),
+        ("rank: 16 ", "rank: 1.5 ", "finetune.lora.rank: found 1.5; should be a whole number"),
+        (
+            "use_dora: false",
+            "use_dora: some",
+            'finetune.lora.use_dora: found "some"; should be true or false',
+        ),
+        (
+            "max_grad_norm: 1.0",
+            "max_grad_norm: x",
+            'finetune.max_grad_norm: found "x"; should be a number',
+        ),
+        (
+            "    - to_q\n    - to_k\n    - to_v\n    - to_out.0\n",
+            "      []\n",
+            "finetune.lora.targets: found []; should have 1 or more entries",
+        ),
         (
             "base: tiny ",
             "base: tinny ",
