@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib.util import find_spec
 
 from transformers import CLIPTokenizer
 
@@ -32,13 +31,14 @@ from stages.base.prompts import find_cut_text
 from stages.config import paths
 from stages.config.mistakes import UserError, show
 from stages.config.notation import format_count
-from stages.config.params import FinetuneParams, Params, load_params
+from stages.config.params import Params, load_params
 from stages.files.clip_files import describe_clips
 from stages.files.download import fetch_model
 from stages.files.hub import require_model
 from stages.files.tables import write_table
 from stages.files.taught import Taught, name_taught, write_taught
 from stages.run.entry import run_stage
+from stages.run.inputs import require_optimizer
 from stages.scoring.metrics.registry import load_extra_metrics
 from stages.scoring.scorer import Scorer, load_scorer
 from stages.sources.handed_in import take_in_pictures
@@ -101,15 +101,6 @@ def require_all(params: Params, taught: Taught | None) -> None:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
-
-
-def require_optimizer(finetune: FinetuneParams) -> None:
-    """Refuse an optimizer whose package is not installed."""
-    if finetune.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
-        raise UserError(
-            "finetune.optimizer: adamw_8bit needs the package bitsandbytes; run "
-            "`pip install -r requirements-8bit.txt`, or set adamw"
-        )
 
 
 def open_models(params: Params, foreign: Foreign | None) -> None:

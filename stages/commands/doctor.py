@@ -44,7 +44,11 @@ def describe_software(problems: list[str]) -> str:
     """Python and the packages, and what differs from requirements.txt."""
     if sys.version_info < (3, 11):  # noqa: UP036 - asked before `make setup`, which refuses it
         problems.append(f"Python {platform.python_version()}: 3.11 or newer is needed")
-    wanted = dict(re.findall(r"^([\w.-]+)==(\S+)", Path("requirements.txt").read_text(), re.M))
+    pins = Path("requirements.txt")
+    if not pins.is_file():
+        problems.append(f"no {pins} in {Path.cwd()}; run from the project's root")
+        return f"Python {platform.python_version()}"
+    wanted = dict(re.findall(r"^([\w.-]+)==(\S+)", pins.read_text(), re.M))
     found = {name: find_version(name) for name in wanted}
     if missing := [name for name, version in found.items() if not version]:
         problems.append(f"not installed: {', '.join(missing)}; run `make setup`")

@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants
 from torchvision.datasets import CIFAR10
 
+from stages.adapters.foreign import find_foreign
 from stages.base.base_files import describe_base
 from stages.base.components import DTYPES
 from stages.base.device import choose_device, describe_device, require_device
@@ -22,8 +23,10 @@ from stages.config.params import Params, load_params
 from stages.files.clip_files import LOCAL_PREFIX, describe_clips
 from stages.files.hub import Missing, Model, find_missing, is_local
 from stages.files.taught import name_taught
+from stages.run.inputs import require_files, require_optimizer
 from stages.sampling.batches import count_pictures
 from stages.scoring.scorer import load_scorer
+from stages.sources.handed_in import open_handed_in
 from stages.sources.intake import build_all_prompts, open_all
 
 GB, GIB = 1e9, 2**30
@@ -47,22 +50,33 @@ def describe_needs(base: str, problems: list[str]) -> dict[str, str]:
     def look(describe: Callable[..., Any], *args: object) -> Any:
         try:
             return describe(*args)
-        except UserError as error:
-            problems.extend(str(error).splitlines())
+        except (UserError, OSError) as error:
+            problems.extend(line for line in str(error).splitlines() if line not in problems)
             return None
 
     rows = {"device": describe_computer()}
     if params := look(read_params, base):
-        look(require_device, params.chosen)
+        named = params.pictures.named
+        look(require_files, params)
+        if not named:
+            look(require_device, params.chosen)
         models = look(find_models, params) or []
         look(require_models, params, models)
-        num_pictures = look(count_samples, params) or 0
-        rows["run"] = describe_run(params, num_pictures)
-        rows["models"] = describe_models(params, models)
-        rows["data"] = look(describe_data, params)
-        rows["memory"] = look(describe_memory, params)
-        rows["disk"] = look(describe_disk, params, num_pictures, count_downloads(models))
-        rows["time"] = describe_time(params, num_pictures)
+        if named:
+            sides = " and ".join(map(str, named.values()))
+            rows["run"] = f"{sides} are compared; nothing is trained or sampled"
+            rows["models"] = describe_models(params, models)
+            rows["data"] = look(describe_pictures, params)
+        else:
+            look(require_optimizer, params.finetune)
+            look(require_import, params)
+            num_pictures = look(count_samples, params) or 0
+            rows["run"] = describe_run(params, num_pictures)
+            rows["models"] = describe_models(params, models)
+            rows["data"] = look(describe_data, params)
+            rows["memory"] = look(describe_memory, params)
+            rows["disk"] = look(describe_disk, params, num_pictures, count_downloads(models))
+            rows["time"] = look(describe_time, params, num_pictures)
     return {name: text or "see above" for name, text in rows.items()}
 
 
@@ -103,8 +117,9 @@ def describe_run(params: Params, num_pictures: int) -> str:
 
 
 def find_models(params: Params) -> Found:
-    """Base, scorer and guide, as far as the hub or a folder has them, and what is not here."""
-    models = [describe_base(params.chosen), *describe_clips(params)]
+    """Base, scorer and guide, as far as a run needs them; and what of each is not here."""
+    bases = [] if params.pictures.named else [describe_base(params.chosen)]
+    models = [*bases, *describe_clips(params)]
     return [(model, find_missing(model)) for model in models]
 
 
@@ -113,7 +128,8 @@ def describe_models(params: Params, found: Found) -> str:
     absent = [model for model, missing in found if missing.files]
     commands = [model.download_command for model in absent if not is_local(model.name)]
     if not commands:
-        return f"{params.chosen.model} and {params.chosen.scorer}"
+        base = "" if params.pictures.named else f"{params.chosen.model} and "
+        return base + params.chosen.scorer
     size = sum(missing.num_bytes for _, missing in found)
     what = f"{size / GB:.2f} GB are" if size else "some is"
     return f"{what} not in {constants.HF_HUB_CACHE}; this fetches it:\n{' && '.join(commands)}"
@@ -129,6 +145,28 @@ def require_models(params: Params, found: Found) -> None:
         raise UserError("\n".join(problems))
     if params.chosen.scorer.startswith(LOCAL_PREFIX):
         load_scorer(params.chosen.scorer, params.chosen.scorer_pretrained)
+
+
+def require_import(params: Params) -> None:
+    """Refuse weights to import that are not on this machine; of the hub's nothing is asked.
+
+    Raises:
+        UserError: `import.path` names a file or folder that is not there.
+    """
+    path = params.imported.path
+    if params.finetune.method == "import" and path and (is_local(path) or "/" not in path):
+        find_foreign(path, params.imported.revision)
+
+
+def describe_pictures(params: Params) -> str:
+    """The pictures that were handed in; they are not opened.
+
+    Raises:
+        UserError: A side is not there, or not as docs/pictures.md says.
+    """
+    samples = open_handed_in(params.pictures.named).samples
+    counts = [f"{len(table)} pictures of {variant}" for variant, table in samples.items()]
+    return " and ".join(counts)
 
 
 def describe_data(params: Params) -> str:

@@ -99,14 +99,19 @@ def build_arguments(launch: LaunchParams, place: Place | None = None, port: int 
         port = launch.main_process_port or 0  # a free one
         open_port(port).close()  # accelerate would take another, with a warning
     arguments += ["--main_process_port", str(port)]
+    require_config_file(launch)
+    arguments += ["--config_file", launch.config_file or OWN_CONFIG]
+    arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
+    return arguments
+
+
+def require_config_file(launch: LaunchParams) -> None:
+    """Refuse a config file that is not there."""
     if launch.config_file is not None and not Path(launch.config_file).is_file():
         raise UserError(
             f"params.yaml: launch.config_file: no file {launch.config_file}; "
             "`accelerate config --config_file FILE` writes one"
         )
-    arguments += ["--config_file", launch.config_file or OWN_CONFIG]
-    arguments += ["--multi_gpu"]  # so it is called for CPUs, too: processes under torch's agent
-    return arguments
 
 
 def run_processes(arguments: list[str], *command: str) -> tuple[int, str]:

@@ -14,7 +14,6 @@ from stages.scoring.scorer import load_scorer
 from stages.sources.intake import Intake
 from stages.sources.notes import Note
 from tests.tiny import build_scorer
-from tests.unit.conftest import build_finetune_params
 
 
 class StubTokenizer:
@@ -35,13 +34,6 @@ class StubTokenizer:
 
     def decode(self, ids):
         return " ".join(self.words[-len(ids) :])
-
-
-def test_an_optimizer_whose_package_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "find_spec", lambda _: None)
-    preflight.require_optimizer(build_finetune_params())
-    with pytest.raises(UserError, match=r"pip install -r requirements-8bit\.txt"):
-        preflight.require_optimizer(build_finetune_params(optimizer="adamw_8bit"))
 
 
 def test_texts_that_are_cut_are_counted_in_one_line_and_listed(

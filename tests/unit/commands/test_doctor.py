@@ -21,6 +21,7 @@ from stages.config import paths
 from stages.config.params import load_params
 from stages.files.hub import Missing
 from stages.files.tables import read_json
+from tests.handed_in import make_rows, write_side
 from tests.stable_diffusion import build_unet
 from tests.tiny import build_scorer
 from tests.unit.stable_diffusion_project import build_encoded_project, edit_params, enter_copy
@@ -100,6 +101,51 @@ def test_it_answers_before_packages_are_installed(project: Path) -> None:
     assert done.stdout.startswith("error: not installed: accelerate, diffusers, ")
     assert "; run `make setup`\nThe run cannot start.\n\nsoftware  Python " in done.stdout
     assert done.stderr == ""
+
+
+def test_outside_of_the_project_the_doctor_says_so(ask, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, head, rows = ask()
+    assert code == 1
+    assert head[0].startswith("error: no requirements.txt in ")
+    assert head[0].endswith("; run from the project's root")
+    assert list(rows) == ["software"]
+
+
+def test_a_mistake_that_several_rows_meet_is_told_once(ask, project: Path) -> None:
+    edit_params(project, "finetune", method="lora", lora={"targets": ["abc"]})
+    code, head, rows = ask()
+    assert code == 1
+    assert [line for line in head if "finetune.lora.targets: found abc" in line] == head[:1]
+    assert rows["time"] == "see above"
+
+
+def test_what_a_late_stage_would_miss_is_missed_here(ask, project: Path) -> None:
+    edit_params(project, "launch", num_processes=2, config_file="nowhere.yaml")
+    edit_params(project, "finetune", method="import")
+    edit_params(project, "import", path="nowhere.safetensors")
+    edit_params(project, "prompts", file="nowhere.csv")
+    code, head, _ = ask()
+    assert code == 1
+    for key in ("launch.config_file", "import.path", "prompts.file"):
+        assert [line for line in head if f"{key}: " in line and "nowhere" in line], key
+
+
+def test_pictures_alone_need_no_base_and_have_to_be_there(ask, project: Path) -> None:
+    rows_of = make_rows({"a cat": 2, "a hat": 1})
+    named = {side: str(write_side(Path(side), rows_of)) for side in ("ours", "theirs")}
+    edit_params(project, "pictures", baseline=named["ours"], finetuned=named["theirs"])
+    shutil.rmtree("models/tiny")
+    code, head, rows = ask()
+    assert (code, head) == (0, ["The run can start."])
+    assert rows["run"] == "ours and theirs are compared; nothing is trained or sampled"
+    assert rows["models"] == "local-dir:models/tiny-scorer"
+    assert rows["data"] == "3 pictures of baseline and 3 pictures of finetuned"
+    assert not {"memory", "disk", "time"} & set(rows)
+    shutil.rmtree("theirs")
+    code, head, _ = ask()
+    assert code == 1
+    assert "pictures.finetuned" in head[0]
 
 
 def test_make_doctor_installs_nothing() -> None:
