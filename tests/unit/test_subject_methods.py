@@ -108,7 +108,10 @@ def test_the_exported_pipeline_draws_the_same_picture_of_the_subject(
 
 
 @pytest.mark.parametrize("method", RATES)
-@pytest.mark.parametrize("option", [{}, {"ema_decay": 0.9, "snr_gamma": 5.0}])
+@pytest.mark.parametrize(
+    "option",
+    [pytest.param({}, marks=pytest.mark.thorough), {"ema_decay": 0.9, "snr_gamma": 5.0}],
+)
 def test_a_killed_training_goes_on_to_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch, method: str, option: dict[str, float]
 ) -> None:
