@@ -207,10 +207,12 @@ def test_two_tabs_lose_no_votes(open_study, key):
     one.keyboard.press("ArrowLeft")
     other = one.context.new_page()
     other.goto(one.url)
-    for tab, way in ((other, "ArrowRight"), (one, "ArrowDown"), (other, "ArrowLeft")):
+    presses = ((other, "ArrowRight"), (one, "ArrowDown"), (other, "ArrowLeft"))
+    for count, (tab, way) in enumerate(presses, start=1):
         tab.bring_to_front()
-        tab.wait_for_function(f"JSON.stringify(state) === JSON.stringify({KEPT})")
+        tab.wait_for_function(f"[state, {KEPT}].every(seen => seen.answers.length === {count})")
         tab.keyboard.press(way)
+    one.wait_for_function(f"{KEPT}.answers.length === 4")  # a tab sees the other's a moment later
     assert [said for said, _ in one.evaluate(KEPT)["answers"]] == [LEFT, RIGHT, SAME, LEFT]
     # A tab that has not heard of it yet does not write over it: its press is no vote.
     one.evaluate("state = {rater: state.rater, answers: state.answers.slice(0, 2)}")
